@@ -1,0 +1,338 @@
+//! The session store: one contract, kept by SQLite (the embedded default) and PostgreSQL (several gateways share one).
+//!
+//! All SQL of the gateway is below this module. Every call is one transaction, and every change is a conditional update
+//! of single columns, so that nothing that has ended can come back. Absent (`Ok(None)`) and unknown (`Err`) stay apart:
+//! a store that cannot be asked never looks like "no session".
+//!
+//! Cancel safety: a call that is dropped half-way has either happened whole or not at all; the store never sees half a
+//! transaction.
+
+mod postgres;
+mod schema;
+mod sqlite;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::session::{Actor, EndReason, Principal, Record, SessionId, SuspendReason, UserId};
+use crate::token::Digest;
+
+pub use self::postgres::PostgresSettings;
+pub use self::sqlite::SqliteSettings;
+
+/// Which store to open.
+#[derive(Clone, Debug)]
+pub enum Settings {
+    /// A database file of our own.
+    Sqlite(SqliteSettings),
+    /// A PostgreSQL database.
+    Postgres(PostgresSettings),
+}
+
+/// An open store. Cloning is cheap; all clones are the same store.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// The embedded store.
+    Sqlite(sqlite::Sqlite),
+    /// A PostgreSQL database.
+    Postgres(postgres::Postgres),
+}
+
+/// Why the store did not do what it was asked to. Whatever it is, nothing is known about the session.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, refused the connection, or broke off.
+    #[error("the store cannot be reached")]
+    Unreachable(#[source] Source),
+    /// It did not answer in time.
+    #[error("the store did not answer within {0:?}")]
+    Timeout(Duration),
+    /// More calls are waiting than its queue holds.
+    #[error("too many calls are waiting for the store")]
+    Overloaded,
+    /// It answered with an error, or with a row that cannot be read.
+    #[error("the store failed")]
+    Failed(#[source] Source),
+    /// Its schema is not the one this program needs; the sentence says what to do.
+    #[error("{0}")]
+    Schema(String),
+    /// Another gateway holds the database file.
+    #[error("{0}")]
+    InUse(String),
+}
+
+/// The cause of a [`StoreError`].
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// A session to be created.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Its id.
+    pub id: SessionId,
+    /// The digest of its token.
+    pub digest: Digest,
+    /// Its owner.
+    pub principal: Principal,
+    /// The time of creation, and of first use.
+    pub now: Timestamp,
+    /// When it expires; `None` is never.
+    pub expires_at: Option<Timestamp>,
+    /// The User-Agent that it is bound to; `None` binds it at its first use.
+    pub user_agent: Option<String>,
+    /// The client address that it is bound to; `None` binds it at its first use.
+    pub ip: Option<IpAddr>,
+    /// How many live sessions the user may have.
+    pub limit: Limit,
+    /// The session of the same browser that this one takes the place of, whoever's it is; it ends as
+    /// [`EndReason::Replaced`] before the limit is looked at.
+    pub replaces: Option<SessionId>,
+    /// Who creates it.
+    pub actor: Actor,
+}
+
+/// How many live sessions a user may have, and what gives way.
+///
+/// A session is live when it is active, unexpired and (under an idle timeout) not idle. The order of precedence is: the
+/// creating call, the user's own row, the policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// What the creating call says: `Some(None)` is unlimited, `None` says nothing.
+    pub by_call: Option<Option<NonZeroU32>>,
+    /// What the policy says for the user's roles; `None` is unlimited.
+    pub by_policy: Option<NonZeroU32>,
+    /// What gives way.
+    pub on_exceed: OnExceed,
+    /// Sessions last used before this moment are idle and hold no place.
+    pub idle_since: Option<Timestamp>,
+}
+
+/// What gives way when a user would have too many sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExceed {
+    /// The sessions created longest ago.
+    EvictOldest,
+    /// The sessions used longest ago.
+    EvictLeastRecent,
+    /// The new one: it is not created.
+    RejectNew,
+}
+
+/// What became of a creation.
+#[derive(Clone, Debug)]
+pub enum Creation {
+    /// The session exists. These ended for it: the one it replaces and those evicted.
+    Created {
+        /// Every session that ended in the same transaction.
+        ended: Vec<Ended>,
+    },
+    /// The user has as many sessions as allowed; nothing was changed, the session to be replaced included.
+    TooMany {
+        /// The limit.
+        limit: NonZeroU32,
+    },
+    /// The user is disabled; nothing was changed.
+    UserDisabled,
+}
+
+/// A session that just ended or was suspended: enough to forget it in every cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The session's id.
+    pub id: SessionId,
+    /// The digest of its token.
+    pub digest: Digest,
+    /// Why it ended; `None` for a suspension.
+    pub reason: Option<EndReason>,
+}
+
+/// Which sessions to end.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// This one, whoever's it is.
+    One(SessionId),
+    /// Those of these that belong to the user.
+    OwnedBy(&'a UserId, &'a [SessionId]),
+    /// All of the user but this one.
+    AllBut(&'a UserId, SessionId),
+    /// All of the user.
+    AllOf(&'a UserId),
+}
+
+/// Why, by whom and when sessions are ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'a> {
+    /// Why. When a user ends several sessions, `current` ends with [`EndReason::LoggedOut`] instead.
+    pub reason: EndReason,
+    /// The session from which the call was made, if any.
+    pub current: Option<SessionId>,
+    /// By whom.
+    pub actor: &'a Actor,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// The use of a session, to be written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// The session's id.
+    pub id: SessionId,
+    /// When it was used.
+    pub at: Timestamp,
+    /// From where.
+    pub ip: IpAddr,
+}
+
+/// The offending request of a suspension.
+#[derive(Clone, Copy, Debug)]
+pub struct Offender<'a> {
+    /// Its client address.
+    pub ip: IpAddr,
+    /// Its User-Agent.
+    pub user_agent: &'a str,
+}
+
+/// A place in a list of sessions, newest created first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The creation time of the last session shown.
+    pub created_at: Timestamp,
+    /// Its id, which orders sessions of the same millisecond.
+    pub id: SessionId,
+}
+
+/// A line of the audit log that belongs to no change of a session.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// What happened: one of the stable kinds.
+    pub kind: &'static str,
+    /// When.
+    pub at: Timestamp,
+    /// The session, if one is concerned.
+    pub session: Option<SessionId>,
+    /// The user, if one is concerned.
+    pub user: Option<UserId>,
+    /// By whom.
+    pub actor: Actor,
+    /// From where.
+    pub ip: Option<IpAddr>,
+    /// With what.
+    pub user_agent: Option<String>,
+    /// More, as a JSON object.
+    pub detail: serde_json::Value,
+}
+
+macro_rules! delegate {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)*) => {
+        impl Store {
+            $($(#[$doc])*
+            pub async fn $name(&self, $($arg: $type),*) -> Result<$ret, StoreError> {
+                match self {
+                    Self::Sqlite(store) => store.$name($($arg),*).await,
+                    Self::Postgres(store) => store.$name($($arg),*).await,
+                }
+            })*
+        }
+    };
+}
+
+delegate! {
+    /// Brings the schema up to date. Several gateways that start together do it once, one after the other.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] when the schema is newer than this program.
+    migrate() -> Migrated;
+
+    /// Whether the store answers and its schema is the one that this program needs.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] names the versions and what to do.
+    check() -> ();
+
+    /// The session with this token digest, in whatever state.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    find(digest: &Digest) -> Option<Record>;
+
+    /// Creates a session under the user's limit, in one transaction that concurrent creations for the same user wait for.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; the session then was not created, or nobody knows its token.
+    create(new: NewSession) -> Creation;
+
+    /// Binds a session to the User-Agent and address of its first use, where it is not bound yet. The first of several
+    /// callers wins; a value that is there stays.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    bind(id: SessionId, user_agent: &str, ip: IpAddr) -> ();
+
+    /// Suspends an active session. `None` when it is not active any more.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    suspend(id: SessionId, reason: SuspendReason, actor: &Actor, offender: Option<Offender<'_>>, now: Timestamp) -> Option<Ended>;
+
+    /// Ends the sessions that are not ended yet, active and suspended ones alike, and says which.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; nothing has then ended.
+    end(which: Which<'_>, ending: Ending<'_>) -> Vec<Ended>;
+
+    /// Writes down the last uses of live sessions: time and address, each only forward in time.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; the touches are then lost or may be given again.
+    touch(touches: &[Touch]) -> ();
+
+    /// The user's live sessions after `after`, newest created first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    list_live(user: &UserId, after: Option<Position>, limit: u32, now: Timestamp, idle_since: Option<Timestamp>) -> Vec<Record>;
+
+    /// One session by its id, in whatever state.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    get(id: SessionId) -> Option<Record>;
+
+    /// Appends a line to the audit log.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    record(event: Event) -> ();
+}
+
+/// What [`Store::migrate`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// The version found; 0 for an empty database.
+    pub from: u32,
+    /// The version now.
+    pub to: u32,
+}
+
+impl Store {
+    /// Opens the store. PostgreSQL is not connected to yet, and an SQLite file is opened and locked at its first use, so that
+    /// a store that is down does not keep the gateway from starting.
+    ///
+    /// # Errors
+    /// When the settings themselves cannot work, for example an unreadable CA file.
+    pub fn open(settings: &Settings) -> Result<Self, StoreError> {
+        match settings {
+            Settings::Sqlite(settings) => Ok(Self::Sqlite(sqlite::Sqlite::open(settings)?)),
+            Settings::Postgres(settings) => Ok(Self::Postgres(postgres::Postgres::open(settings)?)),
+        }
+    }
+
+    /// The name of the kind of store, for logs and metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a User-Agent header says: the fingerprint that the policy compares, and the device that a list shows.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+use woothee::parser::Parser;
+
+/// How closely two User-Agents must agree to be the same browser or program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    /// Every byte of the header.
+    Exact,
+    /// Browser, system and kind of device; versions may change, so that an update does not end a session.
+    Family,
+}
+
+/// A User-Agent reduced to what the policy compares: 128 bits of a SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// The fingerprint of a User-Agent header's bytes. A missing header is the empty one.
+    pub fn of(user_agent: &[u8], likeness: Likeness) -> Self {
+        let digest = match likeness {
+            Likeness::Exact => Sha256::digest(user_agent),
+            Likeness::Family => Sha256::digest(family(&String::from_utf8_lossy(user_agent))),
+        };
+        let mut short = [0; 16];
+        for (to, from) in short.iter_mut().zip(digest) {
+            *to = from;
+        }
+        Self(short)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}
+
+/// The family of a User-Agent: `browser/system/kind`, or the first product's name for programs that are no browsers.
+pub fn family(user_agent: &str) -> String {
+    match Parser::new().parse(user_agent) {
+        Some(known) if known.name != UNKNOWN => format!("{}/{}/{}", known.name, known.os, known.category),
+        Some(_) | None => first_product(user_agent).to_owned(),
+    }
+}
+
+/// What the listing of sessions says about a session's device.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Device {
+    /// The operating system, `"Other"` when unknown.
+    pub os: String,
+    /// The browser or program, `"Other"` when unknown.
+    pub browser: String,
+    /// The maker of the device.
+    pub brand: Option<String>,
+    /// The model of the device.
+    pub model: Option<String>,
+    /// The family of the device, `"Other"` when unknown.
+    pub family: String,
+    /// Whether it is a telephone.
+    pub is_mobile: bool,
+    /// Whether it is a tablet.
+    pub is_tablet: bool,
+}
+
+impl Device {
+    /// Reads the device from a User-Agent header.
+    pub fn of(user_agent: &str) -> Self {
+        let known = Parser::new().parse(user_agent);
+        let (os, browser, phone) = match &known {
+            Some(known) => (known.os, known.name, matches!(known.category, "smartphone" | "mobilephone")),
+            None => (UNKNOWN, UNKNOWN, false),
+        };
+        let browser = match browser {
+            UNKNOWN => match first_product(user_agent) {
+                "" => OTHER,
+                product => product,
+            },
+            name => name,
+        };
+        let apple = |model: &'static str| (Some("Apple".to_owned()), Some(model.to_owned()), model.to_owned());
+        let (brand, model, family) = match () {
+            () if user_agent.contains("iPhone") => apple("iPhone"),
+            () if user_agent.contains("iPad") => apple("iPad"),
+            () if user_agent.contains("Macintosh") => apple("Mac"),
+            () => (None, None, OTHER.to_owned()),
+        };
+        let android = user_agent.contains("Android");
+        let firefox_phone = user_agent.contains("Mobile;") && user_agent.contains("Firefox");
+        let is_tablet = user_agent.contains("iPad")
+            || (android && !user_agent.contains("Mobile Safari") && !firefox_phone);
+        Self {
+            os: if os == UNKNOWN { OTHER.to_owned() } else { os.to_owned() },
+            browser: browser.to_owned(),
+            brand,
+            model,
+            family,
+            is_mobile: phone && !is_tablet,
+            is_tablet,
+        }
+    }
+}
+
+const UNKNOWN: &str = "UNKNOWN";
+const OTHER: &str = "Other";
+
+/// `curl/8.5.0 (x)` -> `curl`.
+fn first_product(user_agent: &str) -> &str {
+    user_agent.split(['/', ' ', '(']).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHROME: &str =
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36";
+    const IPAD: &str = "Mozilla/5.0 (iPad; CPU OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
+                        Version/17.0 Mobile/15E148 Safari/604.1";
+
+    fn same(a: &str, b: &str, likeness: Likeness) -> bool {
+        Fingerprint::of(a.as_bytes(), likeness) == Fingerprint::of(b.as_bytes(), likeness)
+    }
+
+    #[test]
+    fn a_browser_update_keeps_the_family_but_not_the_exact_fingerprint() {
+        let updated = CHROME.replace("130.0.0.0", "131.0.1.0");
+        assert!(same(CHROME, &updated, Likeness::Family));
+        assert!(!same(CHROME, &updated, Likeness::Exact));
+    }
+
+    #[test]
+    fn another_browser_or_system_is_another_family() {
+        let firefox = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:130.0) Gecko/20100101 Firefox/130.0";
+        let mac = CHROME.replace("Windows NT 10.0; Win64; x64", "Macintosh; Intel Mac OS X 10_15_7");
+        for other in [firefox, &mac, IPAD, "curl/8.5.0", ""] {
+            assert!(!same(CHROME, other, Likeness::Family), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_known_by_its_first_product() {
+        assert_eq!(family("acme-sync/2.1 (linux) libfoo/3"), "acme-sync");
+        assert!(same("acme-sync/2.1", "acme-sync/2.2 (linux)", Likeness::Family));
+        assert!(!same("acme-sync/2.1", "acme-admin/2.1", Likeness::Family));
+    }
+
+    #[test]
+    fn a_device_is_described_for_its_owner() {
+        let ipad = Device::of(IPAD);
+        assert_eq!((ipad.model.as_deref(), ipad.is_mobile, ipad.is_tablet), (Some("iPad"), false, true));
+        let chrome = Device::of(CHROME);
+        assert_eq!((chrome.browser.as_str(), chrome.family.as_str(), chrome.is_mobile), ("Chrome", "Other", false));
+        assert_eq!(Device::of("acme-sync/2.1").browser, "acme-sync");
+        assert_eq!(Device::of("").browser, "Other");
+    }
+}
