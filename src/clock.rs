@@ -4,6 +4,7 @@
 //! configuration bans `Instant::now` and `SystemTime::now` elsewhere.
 
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A point in wall-clock time: milliseconds since the Unix epoch, UTC.
@@ -78,6 +79,47 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Time since the process started, in microseconds, by the monotonic clock: it never jumps and never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Uptime(u64);
+
+impl Uptime {
+    /// The uptime of `micros` microseconds.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the process started.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Whole milliseconds since the process started.
+    pub const fn as_millis(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Both clocks, read once for one request: the wall clock for what is stored and compared with an expiry, the monotonic
+/// one for durations.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The wall clock.
+    pub wall: Timestamp,
+    /// The monotonic clock.
+    pub uptime: Uptime,
+}
+
+/// Both clocks now.
+pub fn now() -> Moment {
+    Moment { wall: wall(), uptime: uptime() }
+}
+
 /// The wall clock, for what is stored, shown and compared with an expiry.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
 pub fn wall() -> Timestamp {
@@ -86,8 +128,9 @@ pub fn wall() -> Timestamp {
 
 /// The monotonic clock, for durations and deadlines inside this process.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the monotonic clock")]
-pub fn monotonic() -> Instant {
-    Instant::now()
+pub fn uptime() -> Uptime {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    Uptime(u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -64,6 +64,17 @@ pub enum IpMode {
     Exact,
 }
 
+/// What gives way when a user would have too many sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExceed {
+    /// The sessions created longest ago.
+    EvictOldest,
+    /// The sessions used longest ago.
+    EvictLeastRecent,
+    /// The new one: it is not created.
+    RejectNew,
+}
+
 /// What is known about the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {

@@ -5,11 +5,12 @@ mod identity;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use uuid::Uuid;
 
 pub use self::identity::Identity;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, Uptime};
 use crate::token::Digest;
 use crate::user_agent::Fingerprint;
 
@@ -280,8 +281,8 @@ pub struct Record {
 
 /// A session as the cache holds it: all that a request needs and nothing else, in few bytes.
 ///
-/// Everything in it is fixed when it is loaded, but for the two atomics: the time of last use, which only moves forward,
-/// and the memory of the last User-Agent that was found good.
+/// Everything in it is fixed when it is loaded, but for a few atomics: the time of last use, which only moves forward, the
+/// memory of the last User-Agent that was found good, and the times at which the store confirmed it and was asked to.
 #[derive(Debug)]
 pub struct Session {
     /// The session's id.
@@ -302,12 +303,14 @@ pub struct Session {
     pub user_enabled: bool,
     last_seen_millis: AtomicI64,
     accepted_agent: AtomicU64,
+    confirmed_micros: AtomicU64,
+    confirming_micros: AtomicU64,
 }
 
 impl Session {
-    /// The cached form of a stored session. `user_agent` is the fingerprint of the record's User-Agent under the policy
-    /// in force.
-    pub fn new(record: &Record, user_agent: Option<Fingerprint>) -> Self {
+    /// The cached form of a stored session, read at `read_at`. `user_agent` is the fingerprint of the record's User-Agent
+    /// under the policy in force.
+    pub fn new(record: &Record, user_agent: Option<Fingerprint>, read_at: Uptime) -> Self {
         Self {
             id: record.id,
             identity: Identity::new(record.id, &record.principal),
@@ -319,6 +322,8 @@ impl Session {
             user_enabled: record.user_enabled,
             last_seen_millis: AtomicI64::new(record.last_seen_at.as_millis()),
             accepted_agent: AtomicU64::new(0),
+            confirmed_micros: AtomicU64::new(read_at.as_micros()),
+            confirming_micros: AtomicU64::new(0),
         }
     }
 
@@ -335,6 +340,38 @@ impl Session {
                 .last_seen_millis
                 .compare_exchange(seen.as_millis(), now.as_millis(), Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
+    }
+
+    /// When the store last said that the session is as it stands here.
+    pub fn confirmed_at(&self) -> Uptime {
+        Uptime::from_micros(self.confirmed_micros.load(Ordering::Relaxed))
+    }
+
+    /// Says to one caller a second that it may ask the store for a confirmation.
+    pub fn claim_confirmation(&self, now: Uptime) -> bool {
+        let last = self.confirming_micros.load(Ordering::Relaxed);
+        now.since(Uptime::from_micros(last)) >= Duration::from_secs(1)
+            && self
+                .confirming_micros
+                .compare_exchange(last, now.as_micros(), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Compares the session with a row read at `read_at`. When nothing that a request could notice has changed, the
+    /// session is confirmed as of then; otherwise it must be forgotten and loaded anew.
+    pub fn confirm(&self, record: &Record, user_agent: Option<Fingerprint>, read_at: Uptime) -> bool {
+        let same = self.state == record.state
+            && self.expires_at == record.expires_at
+            && self.user_enabled == record.user_enabled
+            && self.user_agent == user_agent
+            && self.bound_ip == record.bound_ip
+            && self.identity.is_of(record.id, &record.principal);
+        if same {
+            // Another instance may have seen the session later than this one did.
+            self.last_seen_millis.fetch_max(record.last_seen_at.as_millis(), Ordering::Relaxed);
+            self.confirmed_micros.fetch_max(read_at.as_micros(), Ordering::Relaxed);
+        }
+        same
     }
 
     /// Whether the User-Agent with this memo was found good before. Zero is no memo.

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::session::{Actor, EndReason, Principal, Record, SessionId, SuspendReason, UserId};
+use crate::policy::OnExceed;
 use crate::token::Digest;
 
 pub use self::postgres::PostgresSettings;
@@ -106,17 +107,6 @@ pub struct Limit {
     pub on_exceed: OnExceed,
     /// Sessions last used before this moment are idle and hold no place.
     pub idle_since: Option<Timestamp>,
-}
-
-/// What gives way when a user would have too many sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnExceed {
-    /// The sessions created longest ago.
-    EvictOldest,
-    /// The sessions used longest ago.
-    EvictLeastRecent,
-    /// The new one: it is not created.
-    RejectNew,
 }
 
 /// What became of a creation.

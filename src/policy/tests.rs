@@ -37,7 +37,7 @@ fn session(change: impl FnOnce(&mut Record)) -> Arc<Session> {
     let mut record = record();
     change(&mut record);
     let agent = record.user_agent.as_deref().map(|agent| Fingerprint::of(agent.as_bytes(), Likeness::Exact));
-    Arc::new(Session::new(&record, agent))
+    Arc::new(Session::new(&record, agent, crate::clock::Uptime::from_micros(0)))
 }
 
 fn facts(agent: &str, ip: &str) -> Facts<'static> {

@@ -76,6 +76,12 @@ impl Identity {
         percent_decode(user).decode_utf8_lossy()
     }
 
+    /// Whether this is what [`Identity::new`] makes of the same arguments.
+    pub fn is_of(&self, id: SessionId, principal: &Principal) -> bool {
+        let other = Self::new(id, principal);
+        self.block == other.block && self.ends == other.ends
+    }
+
     /// Whether the session has this role.
     pub fn has_role(&self, role: &str) -> bool {
         let roles = self.block.get(usize::from(self.ends[1])..usize::from(self.ends[2])).unwrap_or_default();

@@ -1,0 +1,250 @@
+//! The settings, parsed: every value has the type that its user needs, and [`Config::load`] is the only way to have one.
+//!
+//! Files and environment are merged by figment ([`sources`]), read key by key with their defaults ([`file`],
+//! [`upstream`]), and every problem is reported at once with its key. What each key means to an operator is written in
+//! `gateway.toml`, the commented default that the tests load.
+
+mod file;
+mod reader;
+mod sources;
+pub mod units;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use self::reader::Fault;
+pub use self::sources::{Overrides, Sources};
+pub use self::upstream::{Deliver, Field, Hook, Login, OnReject, PasswordChanged, Route, StatusSet, Upstream, UserField};
+use crate::http::client::TrustedProxies;
+use crate::http::credential;
+use crate::http::identity;
+use crate::policy;
+use crate::token::ServiceKey;
+
+/// All settings of one gateway.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The public side.
+    pub server: Server,
+    /// The applications, in the order of the file.
+    pub upstreams: Vec<Upstream>,
+    /// What tokens look like and where they are found.
+    pub token: TokenSettings,
+    /// How long sessions live.
+    pub session: SessionSettings,
+    /// What binds a session, checked on every request.
+    pub rules: policy::Rules,
+    /// How many sessions a user may have, enforced at creation.
+    pub max_sessions: MaxSessions,
+    /// Whether a logout ends all sessions of the user unless the call says otherwise.
+    pub logout_everywhere: bool,
+    /// How long and how much the cache keeps.
+    pub cache: CacheSettings,
+    /// Where sessions are kept.
+    pub store: StoreSettings,
+    /// Which headers tell the application who is calling.
+    pub identity: identity::Names,
+    /// Who may create sessions.
+    pub services: Vec<Service>,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+/// The public side: listeners, limits, times.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The addresses to listen on; names were resolved when the settings were read.
+    pub listen: Vec<SocketAddr>,
+    /// The address of `/metrics`, `/livez` and `/readyz`; `None` is off.
+    pub ops_listen: Option<SocketAddr>,
+    /// The number of worker threads, each with a listener, a runtime and a pool of its own; `None` is one per core.
+    pub workers: Option<usize>,
+    /// The proxies whose forwarding headers are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// How long requests in flight may take to finish when the gateway stops.
+    pub drain: Duration,
+    /// From a connection's or a request's first byte to the end of its headers.
+    pub header_timeout: Duration,
+    /// How long a keep-alive connection may wait for its next request, and how long a client may stall in the middle of
+    /// a body.
+    pub idle_timeout: Duration,
+    /// The most bytes of request line and headers; more is 431.
+    pub max_header_bytes: usize,
+    /// The most open client connections, over all workers; more wait in the listener's backlog.
+    pub max_connections: usize,
+}
+
+/// What tokens look like and where they are found.
+#[derive(Clone, Debug)]
+pub struct TokenSettings {
+    /// How many random bytes a new token has.
+    pub bytes: usize,
+    /// Where a credential is looked for.
+    pub credential: credential::Settings,
+    /// The attributes of the session cookie.
+    pub cookie: credential::CookieAttributes,
+}
+
+/// How long sessions live.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionSettings {
+    /// From creation to expiry; `None` is never.
+    pub lifetime: Option<Duration>,
+    /// How often the last use of a session is written down.
+    pub touch_interval: Duration,
+}
+
+/// How many live sessions a user may have.
+#[derive(Clone, Debug)]
+pub struct MaxSessions {
+    /// For users without a role that has its own limit; `None` is unlimited.
+    pub default: Option<NonZeroU32>,
+    /// By role; of several the most generous counts, and unlimited is the most generous.
+    pub by_role: BTreeMap<String, Option<NonZeroU32>>,
+    /// What gives way.
+    pub on_exceed: policy::OnExceed,
+}
+
+impl MaxSessions {
+    /// The limit for a user with these roles.
+    pub fn for_roles<'a>(&self, roles: impl Iterator<Item = &'a str>) -> Option<NonZeroU32> {
+        let mut limits = roles.filter_map(|role| self.by_role.get(role));
+        let Some(first) = limits.next() else { return self.default };
+        limits.fold(*first, |most, next| most.zip(*next).map(|(a, b)| a.max(b)))
+    }
+}
+
+/// How long and how much the cache keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSettings {
+    /// The most sessions kept.
+    pub capacity: usize,
+    /// How long a session is trusted without asking the store again.
+    pub ttl: Duration,
+    /// How long an unknown token is taken for unknown without asking again; `None` asks every time.
+    pub negative_ttl: Option<Duration>,
+    /// How long after its last confirmation a cached session is served while the store cannot be asked; `None` is not
+    /// beyond `ttl`.
+    pub serve_while_store_down: Option<Duration>,
+}
+
+/// Where sessions are kept.
+#[derive(Clone)]
+pub struct StoreSettings {
+    /// The kind of store and its address.
+    pub place: StorePlace,
+    /// Whether the schema is brought up to date at start.
+    pub migrate: bool,
+    /// The longest that one call may take.
+    pub timeout: Duration,
+}
+
+/// The kind of store and its address.
+#[derive(Clone)]
+pub enum StorePlace {
+    /// A database file.
+    Sqlite {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A PostgreSQL database.
+    Postgres {
+        /// Its URL, which may hold a password.
+        url: String,
+        /// The most connections.
+        pool_size: usize,
+        /// The longest that connecting may take.
+        connect_timeout: Duration,
+        /// The certificates that vouch for the server, instead of the system's.
+        ca_file: Option<PathBuf>,
+    },
+}
+
+/// Without the URL: it may hold a password.
+impl std::fmt::Debug for StoreSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place: &dyn std::fmt::Debug = match &self.place {
+            StorePlace::Sqlite { path } => path,
+            StorePlace::Postgres { .. } => &"postgres",
+        };
+        f.debug_struct("StoreSettings")
+            .field("place", place)
+            .field("migrate", &self.migrate)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A service that may create sessions.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name, for the audit log.
+    pub name: String,
+    /// Its key.
+    pub key: ServiceKey,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// The least level, or a filter as `RUST_LOG` takes it.
+    pub level: String,
+    /// How lines are written.
+    pub format: LogFormat,
+    /// Where the access log goes.
+    pub access: AccessLog,
+    /// Whether the query stands in the access log. Queries often carry personal data.
+    pub query: bool,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people: `key=value`.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// To standard output.
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// Everything that is wrong with the settings; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", list(.0))]
+pub struct Invalid(pub Vec<Fault>);
+
+fn list(faults: &[Fault]) -> String {
+    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl Config {
+    /// Reads, merges and checks the settings.
+    ///
+    /// # Errors
+    /// Every problem at once, each with its key and where it stands.
+    pub fn load(sources: &Sources) -> Result<Self, Invalid> {
+        let (root, faults) = sources.merge()?;
+        let config = file::read(root);
+        let found = faults.take();
+        match config {
+            Some(config) if found.is_empty() => Ok(config),
+            Some(_) | None => Err(Invalid(found)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

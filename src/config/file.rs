@@ -1,0 +1,356 @@
+//! The tables of `gateway.toml` with their defaults, one function a table.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use figment::value::Value;
+use http::header::HeaderName;
+
+use super::reader::{Table, list, text};
+use super::{
+    AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, SessionSettings, StorePlace,
+    StoreSettings, TokenSettings, upstream,
+};
+use crate::http::client::TrustedProxies;
+use crate::http::{credential, identity};
+use crate::policy::{IpMode, IpRule, OnAgentChange, OnExceed, Rules, UserAgentRule};
+use crate::token::{MAX_BYTES, MIN_BYTES, ServiceKey};
+use crate::user_agent::Likeness;
+
+/// Reads all tables. `None` when something without a default is wrong; what it is stands in the faults.
+pub(super) fn read(mut root: Table) -> Option<Config> {
+    let server = server(root.table("server"));
+    let upstreams = root.tables("upstream");
+    if upstreams.is_empty() && !root.has("upstream") {
+        root.fault("upstream", "is missing: name the application, in [[upstream]] url = \"http://127.0.0.1:3000\" or with --upstream");
+    }
+    let expected = upstreams.len().max(1);
+    let upstreams: Vec<_> =
+        upstreams.into_iter().enumerate().filter_map(|(at, table)| upstream::read(table, at)).collect();
+    let mut session_table = root.table("session");
+    let idle_timeout = session_table.time("idle_timeout", None);
+    let session = session(session_table, idle_timeout);
+    let (rules, max_sessions) = policy(root.table("policy"), idle_timeout);
+    let logout_everywhere = root.table("logout").flag("everywhere", false);
+    let identity = identity(root.table("identity"));
+    let services = services(root.tables("service"));
+    let token = token(root.table("token"));
+    let cache = cache(root.table("cache"));
+    let store = store(root.table("store"));
+    let log = log(root.table("log"));
+    drop(root);
+    if upstreams.len() != expected {
+        return None;
+    }
+    Some(Config {
+        server: server?,
+        upstreams,
+        token: token?,
+        session,
+        rules,
+        max_sessions,
+        logout_everywhere,
+        cache,
+        store: store?,
+        identity: identity?,
+        services,
+        log,
+    })
+}
+
+fn server(mut table: Table) -> Option<Server> {
+    let listen = table.optional("listen", |value| match value {
+        Value::Array(_, items) if items.is_empty() => Err("must name at least one address".to_owned()),
+        Value::Array(..) => Ok(list(value, address)?.concat()),
+        Value::String(..)
+        | Value::Char(..)
+        | Value::Bool(..)
+        | Value::Num(..)
+        | Value::Empty(..)
+        | Value::Dict(..) => address(value),
+    });
+    let listen = match listen {
+        Some(listen) => Some(listen),
+        None if table.has("listen") => None,
+        None => Some(vec![SocketAddr::from(([127, 0, 0, 1], 8080))]),
+    };
+    let ops_listen = table.get("ops_listen", Some(SocketAddr::from(([127, 0, 0, 1], 9090))), |value| {
+        if value.as_str() == Some("") { Ok(None) } else { Ok(address(value)?.first().copied()) }
+    });
+    let workers = table.count("workers", 0, 0);
+    Some(Server {
+        ops_listen,
+        workers: (workers > 0).then_some(workers),
+        trusted_proxies: table.get("trusted_proxies", TrustedProxies::default(), |value| {
+            let networks = list(value, text)?;
+            TrustedProxies::parse(networks.iter().map(String::as_str))
+        }),
+        drain: table.limit("drain", Duration::from_secs(30)),
+        header_timeout: table.limit("header_timeout", Duration::from_secs(10)),
+        idle_timeout: table.limit("idle_timeout", Duration::from_secs(75)),
+        max_header_bytes: table.get("max_header_bytes", 32 * 1024, |value| {
+            let size = match value.to_i128() {
+                Some(number) => usize::try_from(number).map_err(|_| "must not be negative".to_owned())?,
+                None => super::units::parse_size(&text(value)?)?,
+            };
+            // Below 8 KiB browsers fail; the limit is also the connection's read buffer, so it is not free either.
+            if (8 * 1024..=1024 * 1024).contains(&size) { Ok(size) } else { Err("must be 8 KiB to 1 MiB".to_owned()) }
+        }),
+        max_connections: table.count("max_connections", 10_000, 1),
+        listen: listen?,
+    })
+}
+
+fn token(mut table: Table) -> Option<TokenSettings> {
+    let bytes = table.get("bytes", 32, |value| {
+        let bytes = value.to_i128().and_then(|number| usize::try_from(number).ok());
+        bytes
+            .filter(|bytes| (MIN_BYTES..=MAX_BYTES).contains(bytes))
+            .ok_or_else(|| format!("must be {MIN_BYTES} to {MAX_BYTES}"))
+    });
+    let schemes = table.get("schemes", vec!["Bearer".to_owned(), "Token".to_owned()], |value| {
+        list(value, |scheme| {
+            let scheme = text(scheme)?;
+            // RFC 9110 section 11.1: a scheme is a token; the ones with parameters of their own are the application's.
+            let is_token = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b));
+            match scheme.to_ascii_lowercase().as_str() {
+                "basic" | "digest" | "negotiate" | "ntlm" => {
+                    Err(format!("\"{scheme}\" belongs to the application; write \"Bearer\" or \"Token\""))
+                }
+                _ if is_token => Ok(scheme),
+                _ => Err(format!("\"{scheme}\" is no authorization scheme")),
+            }
+        })
+    });
+    let cookie = table.text("cookie").unwrap_or_else(|| "__Host-session".to_owned());
+    let secure = table.flag("cookie_secure", true);
+    let same_site = table.choice(
+        "cookie_same_site",
+        credential::SameSite::Lax,
+        &[
+            ("lax", credential::SameSite::Lax),
+            ("strict", credential::SameSite::Strict),
+            ("none", credential::SameSite::None),
+        ],
+    );
+    let forward = table.flag("forward", false);
+    if same_site == credential::SameSite::None && !secure {
+        table.fault("cookie_same_site", "\"none\" needs cookie_secure = true: browsers drop such a cookie otherwise");
+    }
+    let attributes = credential::CookieAttributes { secure, same_site };
+    match credential::Settings::new(schemes, &cookie, attributes, forward) {
+        Ok(credential) => Some(TokenSettings { bytes, credential, cookie: attributes }),
+        Err(message) => {
+            table.fault("cookie", message);
+            None
+        }
+    }
+}
+
+fn session(mut table: Table, idle_timeout: Option<Duration>) -> SessionSettings {
+    let touch_interval = table.limit("touch_interval", Duration::from_secs(30));
+    SessionSettings {
+        lifetime: table.time("lifetime", Some(Duration::from_secs(14 * 24 * 3600))),
+        // Under an idle timeout a use must be written down well before the session counts as idle.
+        touch_interval: idle_timeout.map_or(touch_interval, |idle| touch_interval.min(idle / 4)),
+    }
+}
+
+fn policy(mut table: Table, idle_timeout: Option<Duration>) -> (Rules, MaxSessions) {
+    let mut agent = table.table("user_agent");
+    let likeness = agent.choice(
+        "mode",
+        Some(Likeness::Family),
+        &[("exact", Some(Likeness::Exact)), ("family", Some(Likeness::Family)), ("off", None)],
+    );
+    let on_change = agent.choice(
+        "on_change",
+        OnAgentChange::Suspend,
+        &[("suspend", OnAgentChange::Suspend), ("reject", OnAgentChange::Reject), ("log", OnAgentChange::Log)],
+    );
+    drop(agent);
+    let mut address = table.table("ip");
+    let ip = IpRule {
+        mode: address.choice(
+            "mode",
+            IpMode::Record,
+            &[("record", IpMode::Record), ("subnet", IpMode::Subnet), ("exact", IpMode::Exact)],
+        ),
+        log_only: address.choice("on_change", false, &[("reject", false), ("log", true)]),
+    };
+    drop(address);
+    let mut max = table.table("max_sessions");
+    let default = max.get("default", None, limit);
+    let by_role = max.entries("by_role");
+    let mut limits = BTreeMap::new();
+    for (role, value) in by_role {
+        match limit(&value) {
+            Ok(limit) => {
+                limits.insert(role, limit);
+            }
+            Err(message) => max.fault("by_role", format!("{role} {message}")),
+        }
+    }
+    let on_exceed = max.choice(
+        "on_exceed",
+        OnExceed::EvictOldest,
+        &[
+            ("evict_oldest", OnExceed::EvictOldest),
+            ("evict_least_recent", OnExceed::EvictLeastRecent),
+            ("reject_new", OnExceed::RejectNew),
+        ],
+    );
+    let user_agent = likeness.map(|likeness| UserAgentRule { likeness, on_change });
+    (Rules { user_agent, ip, idle_timeout }, MaxSessions { default, by_role: limits, on_exceed })
+}
+
+/// A number of sessions; 0 is unlimited.
+fn limit(value: &Value) -> Result<Option<NonZeroU32>, String> {
+    let number = value.to_i128().and_then(|number| u32::try_from(number).ok());
+    number.map(NonZeroU32::new).ok_or_else(|| "must be a whole number; 0 is unlimited".to_owned())
+}
+
+fn cache(mut table: Table) -> CacheSettings {
+    CacheSettings {
+        capacity: table.count("capacity", 100_000, 1),
+        ttl: table.limit("ttl", Duration::from_secs(30)),
+        negative_ttl: table.time("negative_ttl", Some(Duration::from_secs(2))),
+        serve_while_store_down: table.time("serve_while_store_down", Some(Duration::from_secs(60))),
+    }
+}
+
+fn store(mut table: Table) -> Option<StoreSettings> {
+    let given = table.has("url");
+    let url = table.secret("url");
+    let pool_size = table.count("pool_size", 8, 1);
+    let connect_timeout = table.limit("connect_timeout", Duration::from_secs(5));
+    let ca_file = table.text("ca_file").map(PathBuf::from);
+    let migrate = table.flag("migrate", true);
+    let timeout = table.limit("timeout", Duration::from_secs(5));
+    let url = match url {
+        Some(url) => url,
+        None if given => return None,
+        None => "sqlite:session-gateway.db".to_owned(),
+    };
+    let place = match url.split_once(':') {
+        Some(("sqlite", path)) if !path.trim_start_matches('/').is_empty() => {
+            // sqlite:///var/lib/x.db is what other programs write for an absolute path.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            StorePlace::Sqlite { path: PathBuf::from(path) }
+        }
+        Some(("postgres" | "postgresql", _)) => StorePlace::Postgres { url, pool_size, connect_timeout, ca_file },
+        Some(_) | None => {
+            // The value is not repeated: it may hold a password.
+            table.fault("url", "must be \"sqlite:PATH\" or \"postgres://user:password@host/database\"");
+            return None;
+        }
+    };
+    Some(StoreSettings { place, migrate, timeout })
+}
+
+fn identity(mut table: Table) -> Option<identity::Names> {
+    let presets: [(&str, [&str; 5]); 3] = [
+        ("", ["User", "Session", "Roles", "Name", "Email"]),
+        ("remote-user", ["Remote-User", "Remote-Session", "Remote-Groups", "Remote-Name", "Remote-Email"]),
+        (
+            "x-forwarded-user",
+            [
+                "X-Forwarded-User",
+                "X-Forwarded-Session",
+                "X-Forwarded-Groups",
+                "X-Forwarded-Preferred-Username",
+                "X-Forwarded-Email",
+            ],
+        ),
+    ];
+    let prefix = table.text("prefix").unwrap_or_else(|| "X-Auth-".to_owned());
+    let preset = table.choice("preset", 0, &[(presets[0].0, 0), (presets[1].0, 1), (presets[2].0, 2)]);
+    let stems = presets.get(preset).map_or(presets[0].1, |(_, names)| *names);
+    let keys = ["user", "session", "roles", "name", "email"];
+    let mut names = Vec::with_capacity(keys.len());
+    for (key, stem) in keys.into_iter().zip(stems) {
+        let default = if preset == 0 { format!("{prefix}{stem}") } else { stem.to_owned() };
+        let given = table.text(key).unwrap_or(default);
+        match HeaderName::try_from(given.as_str()) {
+            Ok(name) if is_reserved(&name) => {
+                table.fault(key, format!("\"{given}\" is a standard header and cannot carry the identity"));
+            }
+            Ok(name) => names.push(name),
+            Err(_) => table.fault(key, format!("\"{given}\" is no header name")),
+        }
+    }
+    let names: [HeaderName; 5] = names.try_into().ok()?;
+    match identity::Names::new(&prefix, names) {
+        Ok(names) => Some(names),
+        Err(message) => {
+            table.fault("prefix", message);
+            None
+        }
+    }
+}
+
+fn is_reserved(name: &HeaderName) -> bool {
+    use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING};
+    [ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING].contains(name)
+}
+
+fn services(tables: Vec<Table>) -> Vec<Service> {
+    /// The fewest characters of a key: about 96 bits when drawn from letters and digits.
+    const SHORTEST_KEY: usize = 16;
+
+    let mut services: Vec<Service> = Vec::new();
+    for mut table in tables {
+        for key in ["name", "key"] {
+            if !table.has(key) {
+                table.fault(key, "is missing");
+            }
+        }
+        let name = table.text("name");
+        let key = table.secret("key");
+        if key.as_ref().is_some_and(|key| key.len() < SHORTEST_KEY) {
+            table.fault("key", format!("must have at least {SHORTEST_KEY} characters"));
+        }
+        if let (Some(name), Some(key)) = (name, key) {
+            if services.iter().any(|service| service.name == name) {
+                table.fault("name", format!("\"{name}\" stands twice"));
+            }
+            services.push(Service { name, key: ServiceKey::new(&key) });
+        }
+    }
+    services
+}
+
+fn log(mut table: Table) -> LogSettings {
+    LogSettings {
+        level: table.get("level", "info".to_owned(), |value| {
+            let level = text(value)?;
+            match level.parse::<tracing_subscriber::EnvFilter>() {
+                Ok(_) => Ok(level),
+                Err(_) => Err(format!("\"{level}\" is none of \"error\", \"warn\", \"info\", \"debug\", \"trace\"")),
+            }
+        }),
+        format: table.choice("format", LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        access: table.get("access", AccessLog::Stdout, |value| match text(value)?.as_str() {
+            "off" => Ok(AccessLog::Off),
+            "stdout" => Ok(AccessLog::Stdout),
+            path if path.contains('/') => Ok(AccessLog::File(PathBuf::from(path))),
+            other => Err(format!("\"{other}\" is none of \"stdout\", \"off\" and a path with a slash")),
+        }),
+        query: table.flag("query", false),
+    }
+}
+
+fn address(value: &Value) -> Result<Vec<SocketAddr>, String> {
+    let given = text(value)?;
+    if given.starts_with("unix:") || given.starts_with("fd:") {
+        return Err(format!("\"{given}\" is not supported; write \"127.0.0.1:8080\""));
+    }
+    let resolved: Vec<SocketAddr> = given
+        .to_socket_addrs()
+        .map_err(|error| format!("\"{given}\" is no address to listen on ({error}); write \"127.0.0.1:8080\""))?
+        .collect();
+    if resolved.is_empty() { Err(format!("\"{given}\" has no address")) } else { Ok(resolved) }
+}

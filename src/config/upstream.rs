@@ -1,0 +1,428 @@
+//! The tables under `[[upstream]]`: applications, their routes, and how a login, a logout and a password change show.
+
+use std::time::Duration;
+
+use figment::value::Value;
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, Uri};
+
+use super::reader::{Table, list, text};
+use crate::http::host::HostPattern;
+use crate::policy::Auth;
+
+/// One application.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name, for logs.
+    pub name: String,
+    /// The hosts it answers for; empty is every host.
+    pub hosts: Vec<HostPattern>,
+    /// Where it listens: `host:port`.
+    pub authority: String,
+    /// Whether it is sent the client's `Host`, or its own address.
+    pub preserve_host: bool,
+    /// The longest that connecting may take.
+    pub connect_timeout: Duration,
+    /// The longest from the end of a request to the beginning of its response.
+    pub response_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub keep_alive: Duration,
+    /// The most unused connections that each worker keeps.
+    pub max_idle: usize,
+    /// Where browsers are sent to log in, when it is not the first login path.
+    pub login_url: Option<String>,
+    /// The parameter of the login page that takes the way back.
+    pub return_param: String,
+    /// How much of a login's request or response is looked at.
+    pub inspect_bytes: usize,
+    /// The routes, in the order of the file.
+    pub routes: Vec<Route>,
+    /// How a login shows.
+    pub logins: Vec<Login>,
+    /// How a logout shows.
+    pub logouts: Vec<Hook>,
+    /// How a password change shows.
+    pub password_changes: Vec<PasswordChanged>,
+}
+
+/// What one part of an application asks of a request.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its place.
+    pub path: RoutePath,
+    /// The methods; empty is every method.
+    pub methods: Vec<Method>,
+    /// Whether a session is needed.
+    pub auth: Auth,
+    /// The roles of which one is needed; empty is none.
+    pub roles: Vec<Box<str>>,
+    /// What a browser without a session gets.
+    pub on_reject: OnReject,
+}
+
+/// The place of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoutePath {
+    /// Everything under it, on segment boundaries.
+    Prefix(String),
+    /// This path alone.
+    Exact(String),
+}
+
+/// What a request without a good session gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnReject {
+    /// Browsers go to the login page, programs get a 401.
+    Auto,
+    /// A 401 for everybody.
+    Unauthorized,
+    /// The login page for everybody but scripts in a page.
+    Login,
+}
+
+/// A request of the application that the gateway takes note of.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// Its path.
+    pub path: String,
+    /// Its method.
+    pub method: Method,
+    /// The response statuses that mean it was done.
+    pub success: StatusSet,
+}
+
+/// How a password change shows.
+pub type PasswordChanged = Hook;
+
+/// How a login shows, and what then happens.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The request and the response statuses that mean "logged in".
+    pub hook: Hook,
+    /// Where the user's id stands.
+    pub user: UserField,
+    /// Where the roles stand.
+    pub roles: Option<Field>,
+    /// Where the name stands.
+    pub name: Option<Field>,
+    /// Where the e-mail address stands.
+    pub email: Option<Field>,
+    /// How the client gets its token.
+    pub deliver: Deliver,
+}
+
+/// Where the user's id stands; never a fixed value.
+pub type UserField = Field;
+
+/// Where something about the user stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// A field of the request's form, urlencoded or multipart.
+    Form(String),
+    /// A JSON pointer into the request's body.
+    RequestJson(String),
+    /// A header of the response, which does not reach the client.
+    ResponseHeader(HeaderName),
+    /// A JSON pointer into the response's body.
+    ResponseJson(String),
+    /// The same for everybody.
+    Value(String),
+}
+
+impl Field {
+    /// Whether the request's body must be looked at.
+    pub const fn is_in_request(&self) -> bool {
+        matches!(self, Self::Form(_) | Self::RequestJson(_))
+    }
+
+    /// Whether the response's body must be looked at.
+    pub const fn is_in_response_body(&self) -> bool {
+        matches!(self, Self::ResponseJson(_))
+    }
+}
+
+/// How the client gets its token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deliver {
+    /// As the session cookie.
+    Cookie,
+    /// In this header of the response.
+    Header(HeaderName),
+    /// At this JSON pointer of the response's body.
+    Json(String),
+}
+
+/// Some response statuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatusSet {
+    /// These.
+    These(Vec<u16>),
+    /// Every 2xx and 3xx.
+    SuccessOrRedirect,
+    /// Everything below 400.
+    NoError,
+}
+
+impl StatusSet {
+    /// Whether a status is one of them.
+    pub fn contains(&self, status: u16) -> bool {
+        match self {
+            Self::These(list) => list.contains(&status),
+            Self::SuccessOrRedirect => (200..400).contains(&status),
+            Self::NoError => status < 400,
+        }
+    }
+}
+
+impl Upstream {
+    /// What the client is redirected to when it has to log in.
+    pub fn login_location(&self) -> Option<&str> {
+        self.login_url.as_deref().or_else(|| self.logins.first().map(|login| login.hook.path.as_str()))
+    }
+}
+
+pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
+    let name = table.text("name").unwrap_or_else(|| match position {
+        0 => "app".to_owned(),
+        later => format!("app{}", later + 1),
+    });
+    let hosts = table.get("hosts", Vec::new(), |value| {
+        list(value, |host| HostPattern::parse(&text(host)?).map_err(|error| error.to_string()))
+    });
+    let authority = match table.has("url") {
+        true => table.optional("url", url),
+        false => {
+            table.optional("url", url);
+            table.fault("url", "is missing: where does the application listen? For example url = \"http://127.0.0.1:3000\"");
+            None
+        }
+    };
+    let upstream = Upstream {
+        name,
+        hosts,
+        authority: authority.clone().unwrap_or_default(),
+        preserve_host: table.flag("preserve_host", true),
+        connect_timeout: table.limit("connect_timeout", Duration::from_secs(5)),
+        response_timeout: table.limit("response_timeout", Duration::from_secs(60)),
+        keep_alive: table.limit("keep_alive", Duration::from_secs(60)),
+        max_idle: table.count("max_idle", 256, 0),
+        login_url: table.optional("login_url", location),
+        return_param: table.get("return_param", "next".to_owned(), |value| {
+            text(value).and_then(|name| match name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+                true if !name.is_empty() => Ok(name),
+                _ => Err("must be letters, digits, _ or -".to_owned()),
+            })
+        }),
+        inspect_bytes: table.size("inspect_bytes", 64 * 1024),
+        routes: table.tables("route").into_iter().map(route).collect(),
+        logins: table.tables("login").into_iter().filter_map(login).collect(),
+        logouts: hooks(&mut table, "logout", &StatusSet::NoError),
+        password_changes: hooks(&mut table, "password_changed", &StatusSet::These(vec![302, 303, 204])),
+    };
+    for (at, route) in upstream.routes.iter().enumerate() {
+        if route.on_reject == OnReject::Login && upstream.login_location().is_none() {
+            table.fault(
+                "route",
+                format!("route {} says on_reject = \"login\", but there is no [[upstream.login]] and no login_url", at + 1),
+            );
+        }
+    }
+    authority.map(|_| upstream)
+}
+
+fn route(mut table: Table) -> Route {
+    let prefix = table.optional("path", path);
+    let exact = table.optional("exact", path);
+    let place = match (prefix, exact) {
+        (Some(prefix), None) => RoutePath::Prefix(prefix),
+        (None, Some(exact)) => RoutePath::Exact(exact),
+        (Some(_), Some(exact)) => {
+            table.fault("exact", "cannot stand beside path: a route is a prefix (path) or one path (exact)");
+            RoutePath::Exact(exact)
+        }
+        (None, None) => {
+            if !table.has("path") && !table.has("exact") {
+                table.fault("path", "is missing: which part of the application is this route about?");
+            }
+            RoutePath::Prefix("/".to_owned())
+        }
+    };
+    let auth = table.choice(
+        "auth",
+        Auth::Required,
+        &[("required", Auth::Required), ("optional", Auth::Optional), ("off", Auth::Off)],
+    );
+    let roles: Vec<Box<str>> = table.get("roles", Vec::new(), |value| {
+        list(value, |role| {
+            let role = text(role)?;
+            crate::session::Role::parse(&role).map_err(|error| format!("\"{role}\" {error}"))?;
+            Ok(role.into_boxed_str())
+        })
+    });
+    if !roles.is_empty() && auth != Auth::Required {
+        table.fault("roles", "need auth = \"required\": a request without a session has no role");
+    }
+    Route {
+        path: place,
+        methods: table.get("methods", Vec::new(), |value| list(value, method)),
+        auth,
+        roles,
+        on_reject: table.choice(
+            "on_reject",
+            OnReject::Auto,
+            &[("auto", OnReject::Auto), ("401", OnReject::Unauthorized), ("login", OnReject::Login)],
+        ),
+    }
+}
+
+fn login(mut table: Table) -> Option<Login> {
+    if !table.has("user") {
+        table.fault("user", format!("is missing: where does the user's id stand? {FIELD_FORM}"));
+    }
+    let user = table.optional("user", |value| match field(value)? {
+        Field::Value(_) => Err("cannot be the same for everybody".to_owned()),
+        field => Ok(field),
+    });
+    let default = match &user {
+        Some(field) if !field.is_in_request() => StatusSet::SuccessOrRedirect,
+        Some(_) | None => StatusSet::These(vec![302, 303]),
+    };
+    let login = (
+        hook(&mut table, default),
+        table.optional("roles", field),
+        table.optional("name", field),
+        table.optional("email", field),
+        table.get("deliver", Deliver::Cookie, deliver),
+    );
+    let (hook, roles, name, email, deliver) = login;
+    Some(Login { hook: hook?, user: user?, roles, name, email, deliver })
+}
+
+fn hooks(table: &mut Table, key: &'static str, default: &StatusSet) -> Vec<Hook> {
+    table.tables(key).into_iter().filter_map(|mut table| hook(&mut table, default.clone())).collect()
+}
+
+fn hook(table: &mut Table, default: StatusSet) -> Option<Hook> {
+    if !table.has("path") {
+        table.fault("path", "is missing: which request of the application is this?");
+    }
+    let place = table.optional("path", path);
+    let method = table.get("method", Method::POST, method);
+    let success = table.get("success", default, |value| {
+        let status = |value: &Value| {
+            let number = value.to_i128().and_then(|number| u16::try_from(number).ok());
+            number.filter(|status| (200..600).contains(status)).ok_or_else(|| "must be statuses: [302, 303]".to_owned())
+        };
+        let statuses = list(value, status)?;
+        if statuses.is_empty() { Err("must name at least one status".to_owned()) } else { Ok(StatusSet::These(statuses)) }
+    });
+    Some(Hook { path: place?, method, success })
+}
+
+const FIELD_FORM: &str = "{ form = \"username\" } or { request_json = \"/username\" } of the request, \
+                          { header = \"X-Session-User\" } or { json = \"/user/id\" } of the response";
+
+fn field(value: &Value) -> Result<Field, String> {
+    let entries = value.as_dict().ok_or_else(|| format!("must be one of {FIELD_FORM}"))?;
+    let mut pairs = entries.iter();
+    let (Some((kind, place)), None) = (pairs.next(), pairs.next()) else {
+        return Err(format!("must be one of {FIELD_FORM}"));
+    };
+    let place = text(place).map_err(|error| format!("{kind} {error}"))?;
+    match kind.as_str() {
+        "form" => Ok(Field::Form(place)),
+        // A bare name is a field of what the client sends; a pointer leads into what the application answers.
+        "json" if !place.starts_with('/') => Ok(Field::RequestJson(format!("/{place}"))),
+        "json" | "response_json" => pointer(place).map(Field::ResponseJson),
+        "request_json" => pointer(place).map(Field::RequestJson),
+        "header" => header(&place).map(Field::ResponseHeader),
+        "value" => Ok(Field::Value(place)),
+        other => Err(format!("\"{other}\" is unknown; use one of {FIELD_FORM}")),
+    }
+}
+
+fn deliver(value: &Value) -> Result<Deliver, String> {
+    const FORM: &str = "must be \"cookie\", { header = \"X-Session-Token\" } or { json = \"/token\" }";
+    match value.as_str() {
+        Some("cookie") => return Ok(Deliver::Cookie),
+        Some("header") => return Ok(Deliver::Header(HeaderName::from_static("x-session-token"))),
+        Some("json") => return Ok(Deliver::Json("/token".to_owned())),
+        Some(_) => return Err(FORM.to_owned()),
+        None => {}
+    }
+    let mut pairs = value.as_dict().ok_or(FORM)?.iter();
+    let (Some((kind, place)), None) = (pairs.next(), pairs.next()) else { return Err(FORM.to_owned()) };
+    let place = text(place)?;
+    match kind.as_str() {
+        "header" => header(&place).map(Deliver::Header),
+        "json" => pointer(place).map(Deliver::Json),
+        _ => Err(FORM.to_owned()),
+    }
+}
+
+fn pointer(text: String) -> Result<String, String> {
+    if text.starts_with('/') && text.len() > 1 {
+        Ok(text)
+    } else {
+        Err("must be a JSON pointer such as \"/user/id\"".to_owned())
+    }
+}
+
+fn header(name: &str) -> Result<HeaderName, String> {
+    HeaderName::try_from(name).map_err(|_| format!("\"{name}\" is no header name"))
+}
+
+fn method(value: &Value) -> Result<Method, String> {
+    let name = text(value)?;
+    match Method::from_bytes(name.as_bytes()) {
+        Ok(method) if name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') => Ok(method),
+        Ok(_) | Err(_) => Err(format!("\"{name}\" is no method; write \"GET\", \"POST\" …")),
+    }
+}
+
+/// A path as it stands in a canonical target, so that what is configured is what is compared.
+fn path(value: &Value) -> Result<String, String> {
+    let given = text(value)?;
+    let uri: Uri = given.parse().map_err(|_| format!("\"{given}\" is no path; write \"/admin/\""))?;
+    if !given.starts_with('/') || uri.query().is_some() || given.contains(['#', ';']) {
+        return Err(format!("\"{given}\" is no path; write \"/admin/\", without host, query or parameters"));
+    }
+    let target = crate::http::target::Target::parse(&Method::GET, &uri).map_err(|problem| problem.detail.into_owned())?;
+    Ok(target.path().to_owned())
+}
+
+/// `/login` or `https://login.example.org/…`.
+fn location(value: &Value) -> Result<String, String> {
+    let given = text(value)?;
+    let absolute = given.parse::<Uri>().is_ok_and(|uri| {
+        uri.scheme_str().is_some_and(|scheme| matches!(scheme, "https" | "http")) && uri.authority().is_some()
+    });
+    let local = given.starts_with('/') && !given.starts_with("//") && !given.starts_with("/\\");
+    if (absolute || local) && HeaderValue::from_str(&given).is_ok() && !given.contains('#') {
+        Ok(given)
+    } else {
+        Err(format!("\"{given}\" is no place to log in; write \"/login\" or \"https://login.example.org/\""))
+    }
+}
+
+fn url(value: &Value) -> Result<String, String> {
+    let given = text(value)?;
+    let wrong = |why: &str| Err(format!("\"{given}\" {why}; write \"http://127.0.0.1:3000\""));
+    let Ok(uri) = given.parse::<Uri>() else { return wrong("is no URL") };
+    let Some(authority) = uri.authority() else { return wrong("is no URL with a host") };
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some(_) | None => return wrong("is not supported: applications are reached over plain http"),
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return wrong("must not have a path: requests keep their own");
+    }
+    if authority.as_str().contains('@') {
+        return wrong("must not have a user");
+    }
+    match authority.port_u16() {
+        Some(_) => Ok(authority.as_str().to_owned()),
+        None if authority.port().is_some() => wrong("has a port that is no number"),
+        None => Ok(format!("{authority}:80")),
+    }
+}

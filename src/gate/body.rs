@@ -1,0 +1,208 @@
+//! Bodies on their way through: streamed frame by frame, never collected, watched for stalls and counted.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::client::Client;
+use super::exchange::Exchange;
+use super::upstream::Line;
+use crate::http::forwarding;
+
+/// The cause of a body's failure.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A request's body on its way to the application: what was looked at already, then the rest as it comes.
+#[derive(Debug)]
+pub struct RequestBody {
+    seen: Bytes,
+    rest: Option<Incoming>,
+    client: Arc<Client>,
+}
+
+impl RequestBody {
+    /// The body of a request of `client`.
+    pub fn new(rest: Incoming, client: Arc<Client>) -> Self {
+        Self { seen: Bytes::new(), rest: Some(rest), client }
+    }
+
+    /// The same with the part that was taken out of it for a look put back in front.
+    #[must_use]
+    pub fn with_seen(mut self, seen: Bytes) -> Self {
+        self.seen = seen;
+        self
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Cause;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        let this = self.get_mut();
+        if this.seen.has_remaining() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.seen)))));
+        }
+        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
+        match Pin::new(rest).poll_frame(cx) {
+            Poll::Pending => {
+                this.client.phases.body_awaited();
+                Poll::Pending
+            }
+            Poll::Ready(frame) => {
+                this.client.phases.body_moved();
+                match frame {
+                    Some(Ok(frame)) => Poll::Ready(Some(Ok(match frame.into_trailers() {
+                        Ok(mut trailers) => {
+                            forwarding::trailers_to_upstream(&mut trailers, &this.client.gate.config.identity);
+                            Frame::trailers(trailers)
+                        }
+                        Err(data) => data,
+                    }))),
+                    Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+                    None => Poll::Ready(None),
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !self.seen.has_remaining() && self.rest.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        add(self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint), self.seen.len())
+    }
+}
+
+/// A response's body on its way to the client. Dropping it ends the exchange: the connection to the application goes back
+/// to its pool if the body was read to its end, and the access log gets its line.
+#[derive(Debug)]
+pub struct ResponseBody {
+    seen: Bytes,
+    rest: Option<Flow>,
+    exchange: Option<Exchange>,
+}
+
+/// A body that an application is still sending, and the connection it comes on.
+///
+/// The connection is driven by whoever polls the body: no task of its own, no channel between two tasks.
+#[derive(Debug)]
+struct Flow {
+    body: Incoming,
+    line: Option<Line>,
+}
+
+impl ResponseBody {
+    /// A body that is there already.
+    pub const fn whole(bytes: Bytes) -> Self {
+        Self { seen: bytes, rest: None, exchange: None }
+    }
+
+    /// A body that an application is sending.
+    pub(super) const fn streaming(body: Incoming, line: Line) -> Self {
+        Self { seen: Bytes::new(), rest: Some(Flow { body, line: Some(line) }), exchange: None }
+    }
+
+    /// The same with the part that was taken out of it for a look put back in front.
+    #[must_use]
+    pub fn with_seen(mut self, seen: Bytes) -> Self {
+        self.seen = seen;
+        self
+    }
+
+    /// Ends this exchange when the body is dropped.
+    #[must_use]
+    pub fn ending(mut self, exchange: Exchange) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+}
+
+impl Flow {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(line) = &mut self.line else { return Pin::new(&mut self.body).poll_frame(cx) };
+        // What has been read already may be enough; only then is the connection driven, which reads more.
+        let polled = Pin::new(&mut self.body).poll_frame(&mut line.context());
+        if polled.is_ready() {
+            return polled;
+        }
+        line.drive(cx);
+        Pin::new(&mut self.body).poll_frame(&mut line.context())
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Cause;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        let this = self.get_mut();
+        let exchange = &mut this.exchange;
+        if this.seen.has_remaining() {
+            let seen = std::mem::take(&mut this.seen);
+            if let Some(exchange) = exchange {
+                exchange.sent(seen.len());
+            }
+            return Poll::Ready(Some(Ok(Frame::data(seen))));
+        }
+        let Some(flow) = &mut this.rest else { return Poll::Ready(None) };
+        let frame = std::task::ready!(flow.poll_frame(cx));
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                if let (Some(exchange), Some(data)) = (exchange, frame.data_ref()) {
+                    exchange.sent(data.len());
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                if let Some(exchange) = exchange {
+                    exchange.broke_off(&error);
+                }
+                flow.line = None;
+                Some(Err(error.into()))
+            }
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !self.seen.has_remaining() && self.rest.as_ref().is_none_or(|flow| flow.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        add(self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |flow| flow.body.size_hint()), self.seen.len())
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let complete = self.is_end_stream();
+        let line = self.rest.as_mut().and_then(|flow| flow.line.take());
+        if let Some(line) = line
+            && complete
+        {
+            line.put_back();
+        }
+        if let Some(exchange) = self.exchange.take() {
+            exchange.end(complete);
+        }
+    }
+}
+
+fn add(hint: SizeHint, more: usize) -> SizeHint {
+    if more == 0 {
+        return hint;
+    }
+    let more = more as u64;
+    let mut sum = SizeHint::new();
+    sum.set_lower(hint.lower().saturating_add(more));
+    if let Some(upper) = hint.upper() {
+        sum.set_upper(upper.saturating_add(more));
+    }
+    sum
+}

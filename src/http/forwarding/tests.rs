@@ -1,0 +1,179 @@
+//! Headers before and after, as the attack shapes of the field suggest them.
+
+use super::*;
+use crate::clock::{Timestamp, Uptime};
+use crate::session::{Principal, Record, Role, SessionId, State, UserId};
+use crate::token::Digest;
+
+fn names() -> identity::Names {
+    let header = |name: &str| HeaderName::try_from(name).unwrap();
+    let all = ["X-Auth-User", "X-Auth-Session", "X-Auth-Roles", "X-Auth-Name", "X-Auth-Email"].map(header);
+    identity::Names::new("X-Auth-", all).unwrap()
+}
+
+fn session(roles: &[&str]) -> Session {
+    let mut principal = Principal::of(UserId::parse("ann").unwrap());
+    principal.roles = roles.iter().map(|role| Role::parse(role).unwrap()).collect();
+    let now = Timestamp::from_millis(0);
+    let record = Record {
+        id: SessionId::generate().unwrap(),
+        digest: Digest::of(b"x"),
+        principal,
+        state: State::Active,
+        created_at: now,
+        expires_at: None,
+        last_seen_at: now,
+        last_ip: None,
+        user_agent: None,
+        bound_ip: None,
+        ended_at: None,
+        ended_by: None,
+        user_enabled: true,
+    };
+    Session::new(&record, None, Uptime::from_micros(0))
+}
+
+fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+fn forwarded(lines: &[(&str, &str)], session: Option<&Session>) -> HeaderMap {
+    let mut headers = headers(lines);
+    let origin = Origin::new(Some("192.0.2.7".parse().unwrap()), Scheme::Http);
+    let host = HeaderValue::from_static("app.example.org:8080");
+    to_upstream(&mut headers, &Telling { origin: &origin, host: Some(&host), names: &names(), session });
+    headers
+}
+
+#[test]
+fn a_clients_copies_of_identity_headers_never_arrive() {
+    let spoofed = [
+        ("X-Auth-User", "root"),
+        ("X_Auth_User", "root"),
+        ("x.auth.user", "root"),
+        ("X-Auth-Roles", "superuser"),
+        ("X-Auth-Whatever", "1"),
+    ];
+    let anonymous = forwarded(&spoofed, None);
+    assert!(anonymous.keys().all(|name| !names().claims(name)), "{anonymous:?}");
+
+    let own = forwarded(&spoofed, Some(&session(&[])));
+    assert_eq!(own.get("x-auth-user").unwrap(), "ann");
+    assert_eq!(own.get_all("x-auth-user").iter().count(), 1);
+    assert!(own.get("x-auth-roles").is_none(), "a session without roles sets none and a client's are gone");
+    assert_eq!(own.keys().filter(|name| names().claims(name)).count(), 2, "user and session: {own:?}");
+}
+
+#[test]
+fn connection_cannot_drop_what_we_set() {
+    for lines in [
+        &[("connection", "X-Auth-User, x-forwarded-for, X-FORWARDED-HOST")][..],
+        &[("Connection", "close"), ("Connection", "x-auth-user"), ("Connection", "forwarded")][..],
+    ] {
+        let headers = forwarded(lines, Some(&session(&["staff"])));
+        for (name, value) in [
+            ("x-auth-user", "ann"),
+            ("x-auth-roles", "staff"),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-host", "app.example.org:8080"),
+            ("forwarded", "for=192.0.2.7;proto=http;host=\"app.example.org:8080\""),
+        ] {
+            assert_eq!(headers.get(name).unwrap(), value, "{name}");
+        }
+        assert!(headers.get("connection").is_none());
+    }
+}
+
+#[test]
+fn hop_by_hop_fields_and_those_named_in_connection_end_here() {
+    let headers = forwarded(
+        &[
+            ("Connection", "keep-alive, X-Private"),
+            ("X-Private", "1"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "keep-alive"),
+            ("Proxy-Authorization", "Basic eA=="),
+            ("TE", "trailers"),
+            ("Transfer-Encoding", "chunked"),
+            ("Upgrade", "h2c"),
+            ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
+            ("Accept", "*/*"),
+        ],
+        None,
+    );
+    for gone in ["connection", "x-private", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "http2-settings", "proxy-authorization"] {
+        assert!(headers.get(gone).is_none(), "{gone}");
+    }
+    assert_eq!(headers.get("accept").unwrap(), "*/*");
+}
+
+#[test]
+fn connection_cannot_change_the_framing_or_the_host() {
+    let headers = forwarded(&[("Connection", "content-length, host"), ("Content-Length", "5"), ("Host", "a")], None);
+    assert_eq!(headers.get("content-length").unwrap(), "5");
+    assert_eq!(headers.get("host").unwrap(), "a");
+}
+
+#[test]
+fn the_forwarding_family_is_written_anew_in_every_spelling() {
+    let headers = forwarded(
+        &[
+            ("X-Forwarded-For", "10.0.0.1"),
+            ("X_Forwarded_For", "10.0.0.1"),
+            ("x.forwarded.host", "evil"),
+            ("X-Forwarded-Port", "1"),
+            ("X-Forwarded-Prefix", "/x"),
+            ("X-Real-IP", "10.0.0.1"),
+            ("X_Real_Ip", "10.0.0.1"),
+            ("Forwarded", "for=10.0.0.1"),
+        ],
+        None,
+    );
+    let mut left: Vec<(&str, &str)> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    left.sort_unstable();
+    assert_eq!(
+        left,
+        [
+            ("forwarded", "for=192.0.2.7;proto=http;host=\"app.example.org:8080\""),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-host", "app.example.org:8080"),
+            ("x-forwarded-proto", "http"),
+            ("x-real-ip", "192.0.2.7"),
+        ]
+    );
+}
+
+#[test]
+fn headers_that_only_look_alike_stay() {
+    let headers = forwarded(&[("From", "a@b"), ("X-Request-Id", "7"), ("X-Forward", "1"), ("X-Real", "2")], None);
+    for name in ["from", "x-request-id", "x-forward", "x-real"] {
+        assert!(headers.get(name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn an_ipv6_client_is_quoted_in_forwarded_and_plain_elsewhere() {
+    let origin = Origin::new(Some("2001:db8::7".parse().unwrap()), Scheme::Https);
+    assert_eq!(origin.address, "2001:db8::7");
+    assert_eq!(origin.forwarded(None).unwrap(), "for=\"[2001:db8::7]\";proto=https");
+}
+
+#[test]
+fn trailers_carry_no_identity() {
+    let mut trailers = headers(&[("X_Auth_User", "root"), ("X-Forwarded-For", "10.0.0.1"), ("X-Checksum", "7")]);
+    trailers_to_upstream(&mut trailers, &names());
+    assert_eq!(trailers.len(), 1);
+    assert!(trailers.contains_key("x-checksum"));
+}
+
+#[test]
+fn a_response_loses_its_hop_by_hop_fields_alone() {
+    let mut headers = headers(&[("Connection", "close, X-Hop"), ("X-Hop", "1"), ("Server", "app"), ("Set-Cookie", "a=b")]);
+    to_client(&mut headers);
+    assert_eq!(headers.len(), 2);
+}

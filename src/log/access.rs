@@ -1,0 +1,342 @@
+//! The access log: one line a request, formatted where the request ends, written where nobody waits.
+//!
+//! Each worker formats into a buffer of its own. Full buffers, and part-filled ones a few times a second, go through a
+//! bounded channel to one writer thread. When the disk cannot keep up the channel is full, and whole buffers are dropped
+//! and their lines counted; a request never waits for the disk.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::config::{AccessLog, LogFormat};
+use crate::metrics::SharedMetrics;
+use crate::session::Session;
+
+/// A buffer is handed over when it holds this much.
+const BLOCK: usize = 32 * 1024;
+/// The most blocks that wait for the disk: two megabytes.
+const BLOCKS: usize = 64;
+
+/// What one line tells. No token, digest or query stands in it unless the query was asked for.
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// When the request came.
+    pub at: Timestamp,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// The request's method.
+    pub method: &'a str,
+    /// The host that was asked for.
+    pub host: &'a str,
+    /// The target, without its query by default.
+    pub target: &'a str,
+    /// The response's status.
+    pub status: u16,
+    /// From the request's headers to the end of the response.
+    pub duration: Duration,
+    /// From the request's way to the application to the head of its response.
+    pub upstream: Option<Duration>,
+    /// Bytes of the response's body.
+    pub bytes: u64,
+    /// Whose session it was.
+    pub session: Option<&'a Session>,
+    /// `forwarded`, `anonymous`, … or the code of the refusal.
+    pub verdict: &'a str,
+    /// Whether the response reached its end.
+    pub complete: bool,
+}
+
+/// The writer thread's end: handed to workers, and joined when the gateway stops.
+#[derive(Debug)]
+pub struct AccessWriter {
+    blocks: SyncSender<Block>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Block {
+    text: String,
+    lines: u64,
+}
+
+/// One worker's buffer.
+#[derive(Debug)]
+pub struct AccessBuffer {
+    buffer: Mutex<Buffer>,
+    blocks: SyncSender<Block>,
+    format: LogFormat,
+    metrics: Arc<SharedMetrics>,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    text: String,
+    lines: u64,
+    /// The date and time of `second` as text: most lines share it.
+    second: i64,
+    prefix: String,
+}
+
+impl AccessWriter {
+    /// Opens the log and starts its thread; `None` when there is to be no access log.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for appending, or no thread can be had.
+    pub fn start(place: &AccessLog) -> io::Result<Option<Self>> {
+        let sink: Box<dyn Write + Send> = match place {
+            AccessLog::Off => return Ok(None),
+            AccessLog::Stdout => Box::new(io::stdout()),
+            AccessLog::File(path) => Box::new(open(path)?),
+        };
+        let (blocks, waiting) = sync_channel(BLOCKS);
+        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write(sink, &waiting))?;
+        Ok(Some(Self { blocks, thread }))
+    }
+
+    /// A buffer for one worker.
+    pub fn buffer(&self, format: LogFormat, metrics: Arc<SharedMetrics>) -> AccessBuffer {
+        AccessBuffer { buffer: Mutex::default(), blocks: self.blocks.clone(), format, metrics }
+    }
+
+    /// Waits until everything is written. All buffers must have been flushed and dropped before.
+    pub fn finish(self) {
+        drop(self.blocks);
+        if self.thread.join().is_err() {
+            tracing::error!("the access log's thread had panicked");
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn write(mut sink: Box<dyn Write + Send>, blocks: &Receiver<Block>) {
+    let mut healthy = true;
+    for block in blocks {
+        let result = sink.write_all(block.text.as_bytes()).and_then(|()| sink.flush());
+        match result {
+            Ok(()) => healthy = true,
+            // Once, not for every block: a full disk would fill the other log too.
+            Err(error) if healthy => {
+                tracing::error!(%error, "the access log cannot be written");
+                healthy = false;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl AccessBuffer {
+    /// Adds a line.
+    pub fn add(&self, line: &Line<'_>) {
+        // Only this worker's thread comes here, so the lock is never contended.
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Buffer { text, lines, second, prefix } = &mut *buffer;
+        let now = line.at.as_millis();
+        if prefix.is_empty() || now.div_euclid(1000) != *second {
+            *second = now.div_euclid(1000);
+            prefix.clear();
+            // `2026-11-20T16:30:04.000Z` up to the seconds.
+            prefix.push_str(Timestamp::from_millis(*second * 1000).to_string().get(..19).unwrap_or_default());
+        }
+        match self.format {
+            LogFormat::Text => write_text(text, line, prefix),
+            LogFormat::Json => write_json(text, line, prefix),
+        }
+        *lines += 1;
+        if text.len() >= BLOCK {
+            self.hand_over(&mut buffer);
+        }
+    }
+
+    /// Hands over what there is, however little.
+    pub fn flush(&self) {
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffer.lines > 0 {
+            self.hand_over(&mut buffer);
+        }
+    }
+
+    fn hand_over(&self, buffer: &mut Buffer) {
+        let text = std::mem::replace(&mut buffer.text, String::with_capacity(BLOCK + 1024));
+        let lines = std::mem::take(&mut buffer.lines);
+        if self.blocks.try_send(Block { text, lines }).is_err() {
+            self.metrics.log_lines_dropped.add(lines);
+        }
+    }
+}
+
+// Writing to a `String` cannot fail, here and below.
+fn write_text(out: &mut String, line: &Line<'_>, prefix: &str) {
+    let _ = write!(out, "{prefix}.{:03}Z client=", line.at.as_millis().rem_euclid(1000));
+    match line.client {
+        Some(ip) => drop(write!(out, "{ip}")),
+        None => out.push('-'),
+    }
+    out.push_str(" method=");
+    out.push_str(line.method);
+    out.push_str(" host=");
+    word(out, line.host);
+    out.push_str(" target=");
+    word(out, line.target);
+    let _ = write!(out, " status={} ms=", line.status);
+    millis(out, line.duration);
+    if let Some(upstream) = line.upstream {
+        out.push_str(" upstream_ms=");
+        millis(out, upstream);
+    }
+    let _ = write!(out, " bytes={}", line.bytes);
+    if let Some(session) = line.session {
+        out.push_str(" user=");
+        word(out, &session.identity.user_text());
+        out.push_str(" session=");
+        out.push_str(std::str::from_utf8(&session.identity.session()).unwrap_or_default());
+    }
+    out.push_str(" verdict=");
+    out.push_str(line.verdict);
+    if !line.complete {
+        out.push_str(" aborted=true");
+    }
+    out.push('\n');
+}
+
+fn write_json(out: &mut String, line: &Line<'_>, prefix: &str) {
+    let _ = write!(out, "{{\"time\":\"{prefix}.{:03}Z\"", line.at.as_millis().rem_euclid(1000));
+    if let Some(ip) = line.client {
+        let _ = write!(out, ",\"client\":\"{ip}\"");
+    }
+    for (key, value) in [("method", line.method), ("host", line.host), ("target", line.target)] {
+        let _ = write!(out, ",\"{key}\":");
+        quoted(out, value);
+    }
+    let _ = write!(out, ",\"status\":{},\"ms\":", line.status);
+    millis(out, line.duration);
+    if let Some(upstream) = line.upstream {
+        out.push_str(",\"upstream_ms\":");
+        millis(out, upstream);
+    }
+    let _ = write!(out, ",\"bytes\":{}", line.bytes);
+    if let Some(session) = line.session {
+        out.push_str(",\"user\":");
+        quoted(out, &session.identity.user_text());
+        let _ = write!(out, ",\"session\":\"{}\"", session.id);
+    }
+    let _ = write!(out, ",\"verdict\":\"{}\"", line.verdict);
+    if !line.complete {
+        out.push_str(",\"aborted\":true");
+    }
+    out.push_str("}\n");
+}
+
+/// Milliseconds with three places, without the cost of formatting a float.
+fn millis(out: &mut String, duration: Duration) {
+    let micros = duration.as_micros();
+    let _ = write!(out, "{}.{:03}", micros / 1000, micros % 1000);
+}
+
+/// A word as it is; anything that could be mistaken for the end of it, or for another line, in quotes.
+fn word(out: &mut String, text: &str) {
+    if text.is_empty() {
+        out.push('-');
+    } else if text.bytes().all(|byte| byte > b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f) {
+        out.push_str(text);
+    } else {
+        quoted(out, text);
+    }
+}
+
+fn quoted(out: &mut String, text: &str) {
+    out.push('"');
+    for char in text.chars() {
+        match char {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            control if control.is_control() => drop(write!(out, "\\u{:04x}", u32::from(control))),
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(target: &str) -> Line<'_> {
+        Line {
+            at: Timestamp::from_millis(1_763_656_204_250),
+            client: Some("192.0.2.7".parse().unwrap()),
+            method: "GET",
+            host: "app.example.org",
+            target,
+            status: 200,
+            duration: Duration::from_micros(1_234),
+            upstream: Some(Duration::from_micros(987)),
+            bytes: 17,
+            session: None,
+            verdict: "forwarded",
+            complete: true,
+        }
+    }
+
+    fn logged(format: LogFormat, lines: &[Line<'_>]) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writer = AccessWriter::start(&AccessLog::File(file.path().to_owned())).unwrap().unwrap();
+        let buffer = writer.buffer(format, Arc::default());
+        for line in lines {
+            buffer.add(line);
+        }
+        buffer.flush();
+        drop(buffer);
+        writer.finish();
+        std::fs::read_to_string(file.path()).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_one_line_of_words() {
+        assert_eq!(
+            logged(LogFormat::Text, &[line("/a/b")]),
+            "2025-11-20T16:30:04.250Z client=192.0.2.7 method=GET host=app.example.org target=/a/b status=200 ms=1.234 \
+             upstream_ms=0.987 bytes=17 verdict=forwarded\n"
+        );
+    }
+
+    #[test]
+    fn a_target_cannot_forge_a_line() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let log = logged(format, &[line("/a\" status=200\n2025 x"), Line { complete: false, ..line("/b") }]);
+            assert_eq!(log.lines().count(), 2, "{log}");
+            assert!(log.lines().next().unwrap().contains(r#"\" status=200\u000a2025 x"#), "{log}");
+        }
+    }
+
+    #[test]
+    fn every_json_line_is_json() {
+        let log = logged(LogFormat::Json, &[line("/a\"\\\u{1}"), line("/b")]);
+        for line in log.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(value["status"], 200);
+            assert_eq!(value["ms"], 1.234);
+        }
+    }
+
+    #[test]
+    fn lines_that_find_no_room_are_counted() {
+        let (blocks, _never_read) = sync_channel(0);
+        let metrics = Arc::new(SharedMetrics::default());
+        let buffer =
+            AccessBuffer { buffer: Mutex::default(), blocks, format: LogFormat::Text, metrics: metrics.clone() };
+        buffer.add(&line("/a"));
+        buffer.add(&line("/b"));
+        buffer.flush();
+        assert_eq!(metrics.log_lines_dropped.get(), 2);
+    }
+}

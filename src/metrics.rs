@@ -1,0 +1,296 @@
+//! Every figure the gateway counts, each named once.
+//!
+//! What the request's path counts lies in one [`WorkerMetrics`] per worker: only that worker writes it, so counting is a
+//! load and a store without a locked instruction, and no two cores share a line. `/metrics` sums them when it is asked.
+//! Everything rarer lies in the shared [`SharedMetrics`].
+
+mod render;
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::error::Code;
+use crate::session::{EndReason, SuspendReason};
+
+pub use self::render::render;
+
+/// A counter that one thread writes and any thread reads.
+#[derive(Debug, Default)]
+pub struct LocalCounter(AtomicU64);
+
+impl LocalCounter {
+    /// Adds one. Two threads that do this at once may lose a count, hence one worker each.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `by`, under the same condition.
+    pub fn add(&self, by: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A counter that any thread writes.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `by`.
+    pub fn add(&self, by: u64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Adds `by`, which may be negative.
+    pub fn add(&self, by: i64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// Sets the number.
+    pub fn set(&self, to: i64) {
+        self.0.store(to, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The upper bounds of the duration buckets, in microseconds; a last bucket holds the rest.
+const BOUNDS: [u64; 14] =
+    [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000];
+
+/// Durations by size, written by one thread.
+#[derive(Debug, Default)]
+pub struct LocalHistogram {
+    buckets: [LocalCounter; BOUNDS.len() + 1],
+    sum_micros: LocalCounter,
+}
+
+impl LocalHistogram {
+    /// Counts one duration.
+    pub fn observe(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        if let Some(bucket) = self.buckets.get(bucket_of(micros)) {
+            bucket.increment();
+        }
+        self.sum_micros.add(micros);
+    }
+}
+
+/// Durations by size, written by any thread.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; BOUNDS.len() + 1],
+    sum_micros: Counter,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn observe(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        if let Some(bucket) = self.buckets.get(bucket_of(micros)) {
+            bucket.increment();
+        }
+        self.sum_micros.add(micros);
+    }
+}
+
+/// The first bucket whose bound is not below. Most requests are fast, so this ends after a few comparisons.
+fn bucket_of(micros: u64) -> usize {
+    BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS.len())
+}
+
+/// How a session was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// In the cache.
+    Hit,
+    /// Known to be unknown.
+    Absent,
+    /// In the store, or not even there.
+    Miss,
+    /// By another request that was asking the store for the same token.
+    Coalesced,
+    /// In the cache, beyond its time, because the store cannot be asked.
+    Stale,
+}
+
+impl Lookup {
+    /// Every value, in the order of declaration.
+    pub const ALL: [Self; 5] = [Self::Hit, Self::Absent, Self::Miss, Self::Coalesced, Self::Stale];
+
+    /// The metric label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Absent => "absent",
+            Self::Miss => "miss",
+            Self::Coalesced => "coalesced",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// What one worker counts.
+#[derive(Debug, Default)]
+pub struct WorkerMetrics {
+    /// Requests forwarded with a session.
+    pub forwarded: LocalCounter,
+    /// Requests forwarded without one.
+    pub anonymous: LocalCounter,
+    /// Requests answered by `/_sessions`.
+    pub answered: LocalCounter,
+    /// Requests sent to a login page.
+    pub redirected: LocalCounter,
+    refused: [LocalCounter; Code::ALL.len()],
+    lookups: [LocalCounter; Lookup::ALL.len()],
+    /// From the first byte of a request's handling to the end of its response.
+    pub duration: LocalHistogram,
+    /// Client connections accepted.
+    pub connections: LocalCounter,
+    /// Client connections open.
+    pub open_connections: Gauge,
+    /// Requests whose bytes were no HTTP, or beyond the limits.
+    pub unparsable: LocalCounter,
+    /// Connections ended by a timeout.
+    pub timed_out: LocalCounter,
+    /// Connections to applications that were opened.
+    pub upstream_opened: LocalCounter,
+    /// Requests sent on a kept-alive connection to an application.
+    pub upstream_reused: LocalCounter,
+    /// Requests sent a second time because a kept-alive connection turned out closed before they started.
+    pub upstream_retried: LocalCounter,
+}
+
+impl WorkerMetrics {
+    /// Counts a refusal.
+    pub fn refused(&self, code: Code) {
+        if let Some(counter) = self.refused.get(code.index()) {
+            counter.increment();
+        }
+    }
+
+    /// Counts a look-up.
+    pub fn looked_up(&self, how: Lookup) {
+        if let Some(counter) = self.lookups.get(how as usize) {
+            counter.increment();
+        }
+    }
+}
+
+/// The kinds of store calls that are timed apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreCall {
+    /// A session by its token.
+    Find,
+    /// A creation.
+    Create,
+    /// Ending or suspending sessions.
+    End,
+    /// A list or a single session for its owner.
+    List,
+    /// A batch of touches.
+    Touch,
+    /// Anything else.
+    Other,
+}
+
+impl StoreCall {
+    /// Every value, in the order of declaration.
+    pub const ALL: [Self; 6] = [Self::Find, Self::Create, Self::End, Self::List, Self::Touch, Self::Other];
+
+    /// The metric label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Find => "find",
+            Self::Create => "create",
+            Self::End => "end",
+            Self::List => "list",
+            Self::Touch => "touch",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What all workers share because it is rare.
+#[derive(Debug, Default)]
+pub struct SharedMetrics {
+    /// Sessions created.
+    pub created: Counter,
+    ended: [Counter; EndReason::ALL.len()],
+    suspended: [Counter; SuspendReason::ALL.len()],
+    store_calls: [Histogram; StoreCall::ALL.len()],
+    /// Store calls that failed.
+    pub store_errors: Counter,
+    /// 1 while the store answers.
+    pub store_up: Gauge,
+    /// Uses of sessions that were not written down because the queue was full.
+    pub touches_dropped: Counter,
+    /// Uses of sessions waiting to be written down.
+    pub touches_waiting: Gauge,
+    /// Sessions in the cache.
+    pub cached: Gauge,
+    /// Unknown tokens remembered.
+    pub cached_absent: Gauge,
+    /// Access-log lines lost because the disk was too slow.
+    pub log_lines_dropped: Counter,
+    /// Panics in request handlers, each of which was one request's 500.
+    pub panics: Counter,
+}
+
+impl SharedMetrics {
+    /// Counts ended sessions.
+    pub fn ended(&self, reason: EndReason) {
+        if let Some(counter) = self.ended.get(reason as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Counts a suspended session.
+    pub fn suspended(&self, reason: SuspendReason) {
+        if let Some(counter) = self.suspended.get(reason as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Times a store call.
+    pub fn store_call(&self, call: StoreCall, duration: Duration) {
+        if let Some(histogram) = self.store_calls.get(call as usize) {
+            histogram.observe(duration);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_falls_into_the_first_bucket_that_holds_it() {
+        assert_eq!(bucket_of(0), 0);
+        assert_eq!(bucket_of(500), 0);
+        assert_eq!(bucket_of(501), 1);
+        assert_eq!(bucket_of(u64::MAX), BOUNDS.len());
+    }
+}

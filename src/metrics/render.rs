@@ -1,0 +1,192 @@
+//! The figures as Prometheus reads them (text exposition format 0.0.4).
+
+use std::fmt::{Display, Write as _};
+use std::sync::Arc;
+
+use super::{BOUNDS, Counter, Histogram, LocalCounter, LocalHistogram, Lookup, SharedMetrics, StoreCall, WorkerMetrics};
+use crate::error::Code;
+use crate::session::{EndReason, SuspendReason};
+
+/// All figures: those of the workers summed, and the shared ones.
+pub fn render(workers: &[Arc<WorkerMetrics>], shared: &SharedMetrics) -> String {
+    let mut page = Page(String::with_capacity(8 * 1024));
+    let sum = |pick: &dyn Fn(&WorkerMetrics) -> u64| workers.iter().map(|worker| pick(worker)).sum::<u64>();
+
+    page.head("gateway_requests_total", "counter", "Requests by verdict: forwarded, anonymous, answered by /_sessions, redirected to a login, or the code of the refusal.");
+    for (verdict, pick) in [
+        ("forwarded", (|w| &w.forwarded) as fn(&WorkerMetrics) -> &LocalCounter),
+        ("anonymous", |w| &w.anonymous),
+        ("answered", |w| &w.answered),
+        ("redirected", |w| &w.redirected),
+    ] {
+        page.line("gateway_requests_total", &[("verdict", verdict)], sum(&|worker| pick(worker).get()));
+    }
+    // Two codes may share a name and differ in their status, so the status is a label too.
+    for code in Code::ALL {
+        let rule = code.rule();
+        let count = sum(&|worker| worker.refused.get(code.index()).map_or(0, LocalCounter::get));
+        let status = rule.status.to_string();
+        page.line("gateway_requests_total", &[("verdict", rule.name), ("status", &status)], count);
+    }
+
+    page.head("gateway_request_duration_seconds", "histogram", "From a request's headers to the end of its response.");
+    let local: Vec<&LocalHistogram> = workers.iter().map(|worker| &worker.duration).collect();
+    let bucket = |at: usize| local.iter().filter_map(|h| h.buckets.get(at)).map(LocalCounter::get).sum();
+    page.histogram("gateway_request_duration_seconds", None, bucket, local.iter().map(|h| h.sum_micros.get()).sum());
+
+    page.head("gateway_session_lookups_total", "counter", "How sessions were found.");
+    for how in Lookup::ALL {
+        let count = sum(&|worker| worker.lookups.get(how as usize).map_or(0, LocalCounter::get));
+        page.line("gateway_session_lookups_total", &[("result", how.name())], count);
+    }
+
+    for (name, help, pick) in [
+        (
+            "gateway_connections_total",
+            "Client connections accepted.",
+            (|w| &w.connections) as fn(&WorkerMetrics) -> &LocalCounter,
+        ),
+        ("gateway_unparsable_requests_total", "Requests that were no HTTP or beyond the limits.", |w| &w.unparsable),
+        ("gateway_connections_timed_out_total", "Client connections ended by a timeout.", |w| &w.timed_out),
+        ("gateway_upstream_connections_total", "Connections opened to applications.", |w| &w.upstream_opened),
+        ("gateway_upstream_reuses_total", "Requests sent on a kept-alive connection.", |w| &w.upstream_reused),
+        ("gateway_upstream_retries_total", "Requests sent again because a kept-alive connection was closed.", |w| {
+            &w.upstream_retried
+        }),
+    ] {
+        page.head(name, "counter", help);
+        page.line(name, &[], sum(&|worker| pick(worker).get()));
+    }
+    page.head("gateway_connections_open", "gauge", "Client connections open.");
+    let open: i64 = workers.iter().map(|worker| worker.open_connections.get()).sum();
+    page.line("gateway_connections_open", &[], open);
+
+    page.shared(shared);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn shared(&mut self, shared: &SharedMetrics) {
+        self.counter("gateway_sessions_created_total", "Sessions created.", &shared.created);
+        self.head("gateway_sessions_ended_total", "counter", "Sessions ended, by reason.");
+        for reason in EndReason::ALL {
+            let count = shared.ended.get(*reason as usize).map_or(0, Counter::get);
+            self.line("gateway_sessions_ended_total", &[("reason", reason.name())], count);
+        }
+        self.head("gateway_sessions_suspended_total", "counter", "Sessions suspended, by reason.");
+        for reason in SuspendReason::ALL {
+            let count = shared.suspended.get(*reason as usize).map_or(0, Counter::get);
+            self.line("gateway_sessions_suspended_total", &[("reason", reason.name())], count);
+        }
+        self.head("gateway_store_call_duration_seconds", "histogram", "Store calls, by kind.");
+        for (call, histogram) in StoreCall::ALL.iter().zip(&shared.store_calls) {
+            let Histogram { buckets, sum_micros } = histogram;
+            let bucket = |at: usize| buckets.get(at).map_or(0, Counter::get);
+            let label = Some(("call", call.name()));
+            self.histogram("gateway_store_call_duration_seconds", label, bucket, sum_micros.get());
+        }
+        self.counter("gateway_store_errors_total", "Store calls that failed.", &shared.store_errors);
+        self.counter(
+            "gateway_touches_dropped_total",
+            "Uses of sessions not written down because the queue was full.",
+            &shared.touches_dropped,
+        );
+        self.counter(
+            "gateway_access_log_lines_dropped_total",
+            "Access-log lines lost because the disk was too slow.",
+            &shared.log_lines_dropped,
+        );
+        self.counter("gateway_panics_total", "Panics in request handlers.", &shared.panics);
+        for (name, help, gauge) in [
+            ("gateway_store_up", "1 while the store answers.", &shared.store_up),
+            ("gateway_touches_waiting", "Uses of sessions waiting to be written down.", &shared.touches_waiting),
+            ("gateway_cached_sessions", "Sessions in the cache.", &shared.cached),
+            ("gateway_cached_absent_tokens", "Unknown tokens remembered.", &shared.cached_absent),
+        ] {
+            self.head(name, "gauge", help);
+            self.line(name, &[], gauge.get());
+        }
+    }
+
+    fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
+        self.head(name, "counter", help);
+        self.line(name, &[], counter.get());
+    }
+
+    // Writing to a `String` cannot fail, here and below.
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// Label values are names of ours: they need no escaping.
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (position, (label, text)) in labels.iter().enumerate() {
+            let _ = write!(self.0, "{}{label}=\"{text}\"", if position == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn histogram(&mut self, name: &str, label: Option<(&str, &str)>, bucket: impl Fn(usize) -> u64, sum_micros: u64) {
+        let mut total = 0;
+        let labels: Vec<(&str, &str)> = label.into_iter().collect();
+        for at in 0..=BOUNDS.len() {
+            total += bucket(at);
+            let bound = BOUNDS.get(at).map_or_else(|| "+Inf".to_owned(), |bound| seconds(*bound));
+            let with_bound: Vec<(&str, &str)> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
+            self.line(&format!("{name}_bucket"), &with_bound, total);
+        }
+        self.line(&format!("{name}_sum"), &labels, seconds(sum_micros));
+        self.line(&format!("{name}_count"), &labels, total);
+    }
+}
+
+fn seconds(micros: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a sum of seconds shown to a person or a graph")]
+    let seconds = micros as f64 / 1e6;
+    seconds.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_page_sums_the_workers_and_buckets_are_cumulative() {
+        let workers = [Arc::new(WorkerMetrics::default()), Arc::new(WorkerMetrics::default())];
+        for worker in &workers {
+            worker.forwarded.increment();
+            worker.refused(Code::MissingToken);
+            worker.duration.observe(Duration::from_micros(700));
+        }
+        let shared = SharedMetrics::default();
+        shared.ended(EndReason::Evicted);
+        let page = render(&workers, &shared);
+        for line in [
+            "gateway_requests_total{verdict=\"forwarded\"} 2",
+            "gateway_requests_total{verdict=\"missing_token\",status=\"401\"} 2",
+            "gateway_request_duration_seconds_bucket{le=\"0.0005\"} 0",
+            "gateway_request_duration_seconds_bucket{le=\"0.001\"} 2",
+            "gateway_request_duration_seconds_bucket{le=\"+Inf\"} 2",
+            "gateway_request_duration_seconds_sum 0.0014",
+            "gateway_request_duration_seconds_count 2",
+            "gateway_sessions_ended_total{reason=\"evicted\"} 1",
+            "gateway_connections_open 0",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
+        }
+    }
+
+    #[test]
+    fn every_line_is_a_comment_or_a_figure() {
+        let page = render(&[Arc::new(WorkerMetrics::default())], &SharedMetrics::default());
+        for line in page.lines() {
+            let figure = line.rsplit_once(' ').map(|(_, value)| value.parse::<f64>());
+            assert!(line.starts_with("# ") || matches!(figure, Some(Ok(_))), "{line}");
+        }
+    }
+}

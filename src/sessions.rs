@@ -1,0 +1,290 @@
+//! The only door to sessions: every other module asks here, and only here are the cache and the store known together.
+//!
+//! Reading goes cache first ([`Sessions::find`]). Changing goes store first: commit, then forget ([`Sessions::end`] and
+//! the others), so that from the moment a call returns no request of this instance finds the session as it was.
+//!
+//! Every store call runs as a task of its own on the side runtime. A client that goes away while its call is running
+//! therefore cannot leave a committed change unforgotten.
+
+mod cache;
+mod create;
+mod find;
+mod health;
+mod settle;
+mod tasks;
+mod touch;
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use self::cache::Cache;
+use self::health::Health;
+use self::touch::Touches;
+use crate::clock::{self, Moment, Timestamp};
+use crate::error::{Code, Problem};
+use crate::metrics::{SharedMetrics, StoreCall};
+use crate::policy::{Facts, OnExceed, Rules};
+use crate::session::{Record, Session, SessionId, UserId};
+use crate::store::{Ended, Ending, Event, Position, Store, StoreError, Touch, Which};
+use crate::user_agent::Fingerprint;
+
+pub use self::create::{Created, NewLogin};
+
+/// All sessions, as one instance sees them. Cloning is cheap; all clones are the same.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    side: Handle,
+    cache: Cache,
+    touches: Touches,
+    health: Health,
+    settings: Settings,
+    metrics: Arc<SharedMetrics>,
+}
+
+/// What sessions need to know of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What binds a session.
+    pub rules: Rules,
+    /// The most sessions in the cache.
+    pub capacity: usize,
+    /// How long a cached session is trusted.
+    pub ttl: Duration,
+    /// How long an unknown token is taken for unknown.
+    pub negative_ttl: Option<Duration>,
+    /// How long after its last confirmation a cached session is served while the store cannot be asked.
+    pub serve_while_store_down: Option<Duration>,
+    /// How often the last use of a session is written down.
+    pub touch_interval: Duration,
+    /// What gives way when a user would have too many sessions.
+    pub on_exceed: OnExceed,
+    /// How many random bytes a token has.
+    pub token_bytes: usize,
+    /// Whether the schema is brought up to date at start.
+    pub migrate: bool,
+}
+
+impl Sessions {
+    /// Sessions on `store`, whose calls run on `side`.
+    pub fn new(store: Store, side: Handle, settings: Settings, metrics: Arc<SharedMetrics>) -> Self {
+        let cache = Cache::new(settings.capacity, settings.ttl, settings.negative_ttl);
+        let inner = Inner {
+            store,
+            side,
+            cache,
+            touches: Touches::default(),
+            health: Health::default(),
+            settings,
+            metrics,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Whether the store answers, for `/readyz`.
+    pub fn store_is_up(&self) -> bool {
+        self.inner.health.is_up()
+    }
+
+    /// What binds a session.
+    pub fn rules(&self) -> &Rules {
+        &self.inner.settings.rules
+    }
+
+    /// Takes note that a session was used, at most once per interval and never waiting for anything.
+    pub fn touch(&self, session: &Session, ip: IpAddr, now: Timestamp) {
+        let seen = session.last_seen();
+        if now.since(seen) >= self.inner.settings.touch_interval && session.advance_last_seen(seen, now) {
+            self.inner.touches.push(Touch { id: session.id, at: now, ip }, &self.inner.metrics);
+        }
+    }
+
+    /// Ends sessions and says which. They are refused by this instance from the moment this returns.
+    ///
+    /// Cancel safety: once begun, the change and its effect on the cache happen even when this is dropped.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`] when the store cannot be asked; nothing has then ended, as far as anybody knows.
+    pub async fn end(&self, which: OwnedWhich, ending: OwnedEnding) -> Result<Vec<Ended>, Problem> {
+        let sessions = self.clone();
+        self.run(StoreCall::End, async move {
+            let ended = sessions.inner.store.end(which.borrow(), ending.borrow()).await?;
+            sessions.forget(&ended);
+            Ok(ended)
+        })
+        .await
+    }
+
+    /// The user's live sessions after `after`, newest created first.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`] when the store cannot be asked.
+    pub async fn list(
+        &self,
+        user: UserId,
+        after: Option<Position>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Record>, Problem> {
+        let sessions = self.clone();
+        let idle_since = self.idle_since(now);
+        self.run(StoreCall::List, async move {
+            sessions.inner.store.list_live(&user, after, limit, now, idle_since).await
+        })
+        .await
+    }
+
+    /// One session by its id, in whatever state.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`] when the store cannot be asked.
+    pub async fn get(&self, id: SessionId) -> Result<Option<Record>, Problem> {
+        let sessions = self.clone();
+        self.run(StoreCall::List, async move { sessions.inner.store.get(id).await }).await
+    }
+
+    /// Appends a line to the audit log.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`] when the store cannot be asked.
+    pub async fn record(&self, event: Event) -> Result<(), Problem> {
+        let sessions = self.clone();
+        self.run(StoreCall::Other, async move { sessions.inner.store.record(event).await }).await
+    }
+
+    /// Sessions last used before this moment are idle.
+    fn idle_since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.inner.settings.rules.idle_timeout.map(|timeout| now.minus(timeout))
+    }
+
+    /// The fingerprint of a stored User-Agent under the policy in force.
+    fn fingerprint(&self, record: &Record) -> Option<Fingerprint> {
+        let rule = self.inner.settings.rules.user_agent?;
+        record.user_agent.as_ref().map(|agent| Fingerprint::of(agent.as_bytes(), rule.likeness))
+    }
+
+    /// After a commit: no request of this instance finds these sessions as they were.
+    fn forget(&self, ended: &[Ended]) {
+        for session in ended {
+            self.inner.cache.forget(session);
+            if let Some(reason) = session.reason {
+                self.inner.metrics.ended(reason);
+            }
+        }
+    }
+
+    /// Runs a store call as a task of the side runtime, times it, and turns its failure into what the client is told.
+    async fn run<T: Send + 'static>(
+        &self,
+        kind: StoreCall,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        if !self.inner.health.is_up() {
+            return Err(Problem::new(Code::StoreUnavailable));
+        }
+        let sessions = self.clone();
+        let task = self.inner.side.spawn(async move {
+            let began = clock::uptime();
+            let result = call.await;
+            sessions.inner.metrics.store_call(kind, clock::uptime().since(began));
+            result.map_err(|error| sessions.failed(&error))
+        });
+        // The task is neither aborted nor does it panic; a runtime that is going down ends here too.
+        task.await.unwrap_or_else(|_| Err(Problem::new(Code::Internal)))
+    }
+
+    fn failed(&self, error: &StoreError) -> Problem {
+        self.inner.metrics.store_errors.increment();
+        match error {
+            StoreError::Unreachable(_) | StoreError::Timeout(_) | StoreError::Schema(_) | StoreError::InUse(_) => {
+                if self.inner.health.lost() {
+                    self.inner.metrics.store_up.set(0);
+                    tracing::error!(error = causes(error), "the session store was lost");
+                }
+            }
+            StoreError::Overloaded | StoreError::Failed(_) => {
+                tracing::error!(error = causes(error), "a store call failed");
+            }
+        }
+        Problem::new(Code::StoreUnavailable)
+    }
+}
+
+/// [`Which`] for a call that outlives its caller.
+#[derive(Clone, Debug)]
+pub enum OwnedWhich {
+    /// This one, whoever's it is.
+    One(SessionId),
+    /// Those of these that belong to the user.
+    OwnedBy(UserId, Vec<SessionId>),
+    /// All of the user but this one.
+    AllBut(UserId, SessionId),
+    /// All of the user.
+    AllOf(UserId),
+}
+
+impl OwnedWhich {
+    fn borrow(&self) -> Which<'_> {
+        match self {
+            Self::One(id) => Which::One(*id),
+            Self::OwnedBy(user, ids) => Which::OwnedBy(user, ids),
+            Self::AllBut(user, keep) => Which::AllBut(user, *keep),
+            Self::AllOf(user) => Which::AllOf(user),
+        }
+    }
+}
+
+/// [`Ending`] for a call that outlives its caller.
+#[derive(Clone, Debug)]
+pub struct OwnedEnding {
+    /// Why.
+    pub reason: crate::session::EndReason,
+    /// The session from which the call was made, if any.
+    pub current: Option<SessionId>,
+    /// By whom.
+    pub actor: crate::session::Actor,
+    /// When.
+    pub now: Timestamp,
+}
+
+impl OwnedEnding {
+    fn borrow(&self) -> Ending<'_> {
+        Ending { reason: self.reason, current: self.current, actor: &self.actor, now: self.now }
+    }
+}
+
+/// What is known about one request, owned, for the calls that outlive it.
+#[derive(Clone, Debug)]
+struct Circumstances {
+    user_agent: String,
+    ip: IpAddr,
+    now: Moment,
+}
+
+impl Circumstances {
+    fn of(facts: &Facts<'_>, now: Moment) -> Self {
+        let user_agent = String::from_utf8_lossy(facts.user_agent).into_owned();
+        Self { user_agent, ip: facts.client_ip, now }
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    line
+}

@@ -1,0 +1,103 @@
+//! Creating sessions.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::Sessions;
+use crate::clock::Timestamp;
+use crate::error::{Code, Problem};
+use crate::metrics::StoreCall;
+use crate::session::{Actor, EndReason, Principal, SessionId};
+use crate::store::{Creation, Limit, NewSession};
+use crate::token::Token;
+
+/// A login, as the one who creates the session describes it.
+#[derive(Clone, Debug)]
+pub struct NewLogin {
+    /// Who logged in.
+    pub principal: Principal,
+    /// From creation to expiry; `None` is never.
+    pub lifetime: Option<Duration>,
+    /// How many live sessions the user may have by this call: `Some(None)` is unlimited, `None` says nothing.
+    pub max_by_call: Option<Option<NonZeroU32>>,
+    /// How many by the policy for the user's roles.
+    pub max_by_policy: Option<NonZeroU32>,
+    /// The User-Agent that the session is bound to; `None` binds it at its first use.
+    pub user_agent: Option<String>,
+    /// The client address that the session is bound to; `None` binds it at its first use.
+    pub ip: Option<IpAddr>,
+    /// The session of the same browser that this one takes the place of.
+    pub replaces: Option<SessionId>,
+    /// Who creates it.
+    pub actor: Actor,
+}
+
+/// A session just created. The token exists here and nowhere else.
+#[derive(Debug)]
+pub struct Created {
+    /// The session's id.
+    pub id: SessionId,
+    /// The token for the client.
+    pub token: Token,
+    /// When the session expires; `None` is never.
+    pub expires_at: Option<Timestamp>,
+    /// The sessions that were evicted for it.
+    pub evicted: Vec<SessionId>,
+}
+
+impl Sessions {
+    /// Creates a session with a new id and a new token, under the user's limit.
+    ///
+    /// Cancel safety: when this is dropped, the session may exist, but nobody knows its token.
+    ///
+    /// # Errors
+    /// [`Code::TooManySessions`] and [`Code::CreationRefused`] by the policy; [`Code::StoreUnavailable`] when the store
+    /// cannot be asked; [`Code::Internal`] when the operating system gives no randomness.
+    pub async fn create(&self, login: NewLogin, now: Timestamp) -> Result<Created, Problem> {
+        let random = |error: getrandom::Error| {
+            tracing::error!(%error, "the operating system gives no randomness: no session can be created");
+            Problem::new(Code::Internal)
+        };
+        let token = Token::generate(self.inner.settings.token_bytes).map_err(random)?;
+        let id = SessionId::generate().map_err(random)?;
+        let expires_at = login.lifetime.map(|lifetime| now.plus(lifetime));
+        let new = NewSession {
+            id,
+            digest: token.digest(),
+            principal: login.principal,
+            now,
+            expires_at,
+            user_agent: login.user_agent,
+            ip: login.ip,
+            limit: Limit {
+                by_call: login.max_by_call,
+                by_policy: login.max_by_policy,
+                on_exceed: self.inner.settings.on_exceed,
+                idle_since: self.idle_since(now),
+            },
+            replaces: login.replaces,
+            actor: login.actor,
+        };
+        let sessions = self.clone();
+        let creation = self.run(StoreCall::Create, async move {
+            let creation = sessions.inner.store.create(new).await?;
+            if let Creation::Created { ended } = &creation {
+                sessions.forget(ended);
+                sessions.inner.metrics.created.increment();
+            }
+            Ok(creation)
+        });
+        match creation.await? {
+            Creation::Created { ended } => {
+                let evicted = ended.iter().filter(|ended| ended.reason == Some(EndReason::Evicted));
+                Ok(Created { id, token, expires_at, evicted: evicted.map(|ended| ended.id).collect() })
+            }
+            Creation::TooMany { limit } => Err(Problem::with_detail(
+                Code::TooManySessions,
+                format!("The user has {limit} live session(s), as many as the policy allows."),
+            )),
+            Creation::UserDisabled => Err(Problem::new(Code::CreationRefused)),
+        }
+    }
+}

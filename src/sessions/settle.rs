@@ -1,0 +1,88 @@
+//! What follows when the policy refuses a session but something must be done before the client is told.
+
+use std::sync::Arc;
+
+use super::{Circumstances, Sessions};
+use crate::clock::Moment;
+use crate::error::{Code, Problem};
+use crate::metrics::StoreCall;
+use crate::policy::{self, Facts, Permit, Refusal};
+use crate::session::{Actor, Session, SuspendReason};
+use crate::store::Offender;
+use crate::token::Digest;
+
+impl Sessions {
+    /// Acts on a refusal: suspends the session, binds it to its first use, or asks the store once more whether it really
+    /// was idle. Then it is a permit after all, or the problem to answer.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn settle(
+        &self,
+        refusal: Refusal,
+        session: &Arc<Session>,
+        digest: &Digest,
+        facts: &Facts<'_>,
+        now: Moment,
+    ) -> Result<Permit, Problem> {
+        match refusal {
+            Refusal::Unbound => self.bind(session, digest, facts, now).await,
+            Refusal::SuspendForUserAgent => {
+                self.suspend_for_user_agent(session, facts, now).await;
+                Err(refusal.into())
+            }
+            Refusal::Idle => {
+                // Another instance may have served the session meanwhile. The store knows; a stale cache does not.
+                let (found, _) = self.find_anew(digest, now.uptime).await;
+                Ok(policy::check(found?, facts, self.rules(), now.wall)?)
+            }
+            Refusal::Ended(_)
+            | Refusal::Suspended(_)
+            | Refusal::Expired(_)
+            | Refusal::UserDisabled
+            | Refusal::UserAgentChanged
+            | Refusal::IpChanged => Err(refusal.into()),
+        }
+    }
+
+    /// Binds a session to the User-Agent and address of its first use, then checks it as it is bound now: of two first uses
+    /// at once only one wins.
+    async fn bind(
+        &self,
+        session: &Arc<Session>,
+        digest: &Digest,
+        facts: &Facts<'_>,
+        now: Moment,
+    ) -> Result<Permit, Problem> {
+        let (sessions, id) = (self.clone(), session.id);
+        let Circumstances { user_agent, ip, .. } = Circumstances::of(facts, now);
+        self.run(StoreCall::Other, async move { sessions.inner.store.bind(id, &user_agent, ip).await }).await?;
+        let (found, _) = self.find_anew(digest, now.uptime).await;
+        policy::check(found?, facts, self.rules(), now.wall).map_err(|refusal| match refusal {
+            // The binding was written and is not there: the row vanished in between.
+            Refusal::Unbound => Problem::new(Code::UnknownToken),
+            other => other.into(),
+        })
+    }
+
+    /// Suspends a session that another User-Agent used. The request is refused whatever comes of this; a store that is
+    /// away cannot be told, which is logged, and the next request with the wrong User-Agent tries again.
+    async fn suspend_for_user_agent(&self, session: &Arc<Session>, facts: &Facts<'_>, now: Moment) {
+        let (sessions, id) = (self.clone(), session.id);
+        let Circumstances { user_agent, ip, now } = Circumstances::of(facts, now);
+        tracing::warn!(session = %id, user = %session.identity.user_text(), client = %ip, "suspending a session: another User-Agent used it");
+        let suspended = self.run(StoreCall::End, async move {
+            let offender = Some(Offender { ip, user_agent: &user_agent });
+            let reason = SuspendReason::UserAgentChanged;
+            let suspended = sessions.inner.store.suspend(id, reason, &Actor::Policy, offender, now.wall).await?;
+            if let Some(suspended) = suspended {
+                sessions.inner.metrics.suspended(reason);
+                sessions.forget(&[suspended]);
+            }
+            Ok(())
+        });
+        if suspended.await.is_err() {
+            tracing::error!(session = %id, "the session could not be suspended: the store cannot be reached");
+        }
+    }
+}
