@@ -3,11 +3,14 @@
 //! Every header name of the gateway is below this module.
 //!
 //! - [`target`]: the one canonical request target, for matching and for forwarding.
+//! - [`host`]: the one canonical host that a request is for, and the patterns that it is compared with.
 //! - [`credential`]: which part of a request is its session token, and how it is kept from the application.
 //! - [`cookie`]: reading, removing, setting and clearing one cookie.
 
 pub mod cookie;
 pub mod credential;
+pub mod host;
 pub mod target;
 
+pub use self::host::{Host, HostPattern};
 pub use self::target::Target;
