@@ -90,8 +90,8 @@ impl Device {
         };
         let android = user_agent.contains("Android");
         let firefox_phone = user_agent.contains("Mobile;") && user_agent.contains("Firefox");
-        let is_tablet = user_agent.contains("iPad")
-            || (android && !user_agent.contains("Mobile Safari") && !firefox_phone);
+        let is_tablet =
+            user_agent.contains("iPad") || (android && !user_agent.contains("Mobile Safari") && !firefox_phone);
         Self {
             os: if os == UNKNOWN { OTHER.to_owned() } else { os.to_owned() },
             browser: browser.to_owned(),
@@ -116,8 +116,7 @@ fn first_product(user_agent: &str) -> &str {
 mod tests {
     use super::*;
 
-    const CHROME: &str =
-        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36";
+    const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36";
     const IPAD: &str = "Mozilla/5.0 (iPad; CPU OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
                         Version/17.0 Mobile/15E148 Safari/604.1";
 

@@ -109,8 +109,7 @@ fn another_user_agent_has_the_configured_consequence_and_a_missing_one_is_the_em
         (OnAgentChange::Reject, Some(Refusal::UserAgentChanged)),
         (OnAgentChange::Log, None),
     ] {
-        let rules =
-            Rules { user_agent: Some(UserAgentRule { likeness: Likeness::Exact, on_change }), ..rules() };
+        let rules = Rules { user_agent: Some(UserAgentRule { likeness: Likeness::Exact, on_change }), ..rules() };
         for other in ["thief/1.0", ""] {
             assert_eq!(verdict(&session, other, "192.0.2.7", &rules, 1), expected, "{on_change:?} {other:?}");
         }
@@ -182,7 +181,8 @@ fn only_a_route_without_a_required_session_lets_anonymous_requests_pass() {
 fn a_route_role_is_asked_of_the_session_and_an_anonymous_request_has_none() {
     let admin: Vec<Box<str>> = vec!["admin".into(), "ops".into()];
     let with_role = session(|record| record.principal.roles = vec![crate::session::Role::parse("ops").unwrap()]);
-    let permit = |session: &Arc<Session>| check(session.clone(), &facts(AGENT, "192.0.2.7"), &rules(), CREATED).unwrap();
+    let permit =
+        |session: &Arc<Session>| check(session.clone(), &facts(AGENT, "192.0.2.7"), &rules(), CREATED).unwrap();
     assert!(permit(&with_role).require_role(&admin).is_ok());
     assert_eq!(permit(&session(|_| {})).require_role(&admin).unwrap_err().code, Code::RoleRequired);
     assert!(permit(&session(|_| {})).require_role(&[]).is_ok());
