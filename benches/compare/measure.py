@@ -84,10 +84,10 @@ def measured_run(pid, port, upstream_count, settings):
         raise Failed(f"wrk counts {full['requests']} answers, the upstream only {seen} requests")
     wall = full["micros"] / 1e6
     rss = rss_mib(pid)
-    # At half the rate a connection's turn takes twice as long, nearly all of it think time; wrk counts whole
-    # milliseconds, so the share that was reached is reported with the latency.
+    # At half the rate a connection's turn takes twice as long, nearly all of it think time. wrk counts whole
+    # milliseconds and wakes about half a one late, so the share that was reached is reported with the latency.
     turn_ms = 2000 * settings.connections / full["rate"]
-    half = load(port, max(2, settings.seconds // 2), settings, longest_delay_ms=max(1, round(2 * turn_ms)))
+    half = load(port, max(2, settings.seconds // 2), settings, longest_delay_ms=max(1, round(2 * turn_ms - 1)))
     return {
         "cpu_us": cpu * 1e6 / full["requests"],
         "rate": full["rate"],
