@@ -18,8 +18,9 @@ use std::time::Duration;
 
 pub use self::reader::Fault;
 pub use self::sources::{Overrides, Sources};
-pub use self::upstream::{Deliver, Field, Hook, Login, OnReject, PasswordChanged, Route, StatusSet, Upstream, UserField};
+pub use self::upstream::{Deliver, Field, Hook, Login, OnReject, Route, RoutePath, StatusSet, Upstream};
 use crate::http::client::TrustedProxies;
+use crate::http::cookie;
 use crate::http::credential;
 use crate::http::identity;
 use crate::policy;
@@ -86,7 +87,7 @@ pub struct TokenSettings {
     /// Where a credential is looked for.
     pub credential: credential::Settings,
     /// The attributes of the session cookie.
-    pub cookie: credential::CookieAttributes,
+    pub cookie: cookie::Attributes,
 }
 
 /// How long sessions live.

@@ -105,6 +105,8 @@ codes! {
     NotFound => "not_found", 404, Client, Debug, "There is nothing here.";
     /// Known address, unknown verb.
     MethodNotAllowed => "method_not_allowed", 405, Client, Debug, "This method is not allowed here.";
+    /// The client did not send its request's body in time.
+    RequestTimeout => "request_timeout", 408, Client, Debug, "The request's body did not arrive in time.";
     /// The body is larger than this call takes.
     PayloadTooLarge => "payload_too_large", 413, Client, Debug, "The request's body is too large.";
     /// The body is not of a kind that this call takes.

@@ -15,6 +15,7 @@ use super::{
     StoreSettings, TokenSettings, upstream,
 };
 use crate::http::client::TrustedProxies;
+use crate::http::cookie::{self, SameSite};
 use crate::http::{credential, identity};
 use crate::policy::{IpMode, IpRule, OnAgentChange, OnExceed, Rules, UserAgentRule};
 use crate::token::{MAX_BYTES, MIN_BYTES, ServiceKey};
@@ -129,22 +130,20 @@ fn token(mut table: Table) -> Option<TokenSettings> {
     let secure = table.flag("cookie_secure", true);
     let same_site = table.choice(
         "cookie_same_site",
-        credential::SameSite::Lax,
-        &[
-            ("lax", credential::SameSite::Lax),
-            ("strict", credential::SameSite::Strict),
-            ("none", credential::SameSite::None),
-        ],
+        SameSite::Lax,
+        &[("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)],
     );
     let forward = table.flag("forward", false);
-    if same_site == credential::SameSite::None && !secure {
-        table.fault("cookie_same_site", "\"none\" needs cookie_secure = true: browsers drop such a cookie otherwise");
+    let cookie = cookie::CookieName::parse(&cookie).map_err(|message| table.fault("cookie", message)).ok()?;
+    let attributes = cookie::Attributes { secure, same_site, max_age: None };
+    if let Err(message) = attributes.check(&cookie) {
+        let key = if secure { "cookie_same_site" } else { "cookie_secure" };
+        table.fault(key, message);
     }
-    let attributes = credential::CookieAttributes { secure, same_site };
-    match credential::Settings::new(schemes, &cookie, attributes, forward) {
+    match credential::Settings::new(schemes, cookie, forward) {
         Ok(credential) => Some(TokenSettings { bytes, credential, cookie: attributes }),
         Err(message) => {
-            table.fault("cookie", message);
+            table.fault("schemes", message);
             None
         }
     }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use figment::value::Value;
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderName;
 use http::{Method, Uri};
 
 use super::reader::{Table, list, text};
 use crate::http::host::HostPattern;
+use crate::http::returning::LoginPage;
 use crate::policy::Auth;
 
 /// One application.
@@ -29,10 +30,8 @@ pub struct Upstream {
     pub keep_alive: Duration,
     /// The most unused connections that each worker keeps.
     pub max_idle: usize,
-    /// Where browsers are sent to log in, when it is not the first login path.
-    pub login_url: Option<String>,
-    /// The parameter of the login page that takes the way back.
-    pub return_param: String,
+    /// Where browsers are sent to log in: `login_url`, or the first login path.
+    pub login_page: Option<LoginPage>,
     /// How much of a login's request or response is looked at.
     pub inspect_bytes: usize,
     /// The routes, in the order of the file.
@@ -42,7 +41,7 @@ pub struct Upstream {
     /// How a logout shows.
     pub logouts: Vec<Hook>,
     /// How a password change shows.
-    pub password_changes: Vec<PasswordChanged>,
+    pub password_changes: Vec<Hook>,
 }
 
 /// What one part of an application asks of a request.
@@ -91,16 +90,13 @@ pub struct Hook {
     pub success: StatusSet,
 }
 
-/// How a password change shows.
-pub type PasswordChanged = Hook;
-
 /// How a login shows, and what then happens.
 #[derive(Clone, Debug)]
 pub struct Login {
     /// The request and the response statuses that mean "logged in".
     pub hook: Hook,
-    /// Where the user's id stands.
-    pub user: UserField,
+    /// Where the user's id stands; never a fixed value.
+    pub user: Field,
     /// Where the roles stand.
     pub roles: Option<Field>,
     /// Where the name stands.
@@ -110,9 +106,6 @@ pub struct Login {
     /// How the client gets its token.
     pub deliver: Deliver,
 }
-
-/// Where the user's id stands; never a fixed value.
-pub type UserField = Field;
 
 /// Where something about the user stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,13 +167,6 @@ impl StatusSet {
     }
 }
 
-impl Upstream {
-    /// What the client is redirected to when it has to log in.
-    pub fn login_location(&self) -> Option<&str> {
-        self.login_url.as_deref().or_else(|| self.logins.first().map(|login| login.hook.path.as_str()))
-    }
-}
-
 pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
     let name = table.text("name").unwrap_or_else(|| match position {
         0 => "app".to_owned(),
@@ -197,6 +183,7 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
             None
         }
     };
+    let logins: Vec<Login> = table.tables("login").into_iter().filter_map(login).collect();
     let upstream = Upstream {
         name,
         hosts,
@@ -206,21 +193,15 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
         response_timeout: table.limit("response_timeout", Duration::from_secs(60)),
         keep_alive: table.limit("keep_alive", Duration::from_secs(60)),
         max_idle: table.count("max_idle", 256, 0),
-        login_url: table.optional("login_url", location),
-        return_param: table.get("return_param", "next".to_owned(), |value| {
-            text(value).and_then(|name| match name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
-                true if !name.is_empty() => Ok(name),
-                _ => Err("must be letters, digits, _ or -".to_owned()),
-            })
-        }),
+        login_page: login_page(&mut table, &logins),
         inspect_bytes: table.size("inspect_bytes", 64 * 1024),
         routes: table.tables("route").into_iter().map(route).collect(),
-        logins: table.tables("login").into_iter().filter_map(login).collect(),
+        logins,
         logouts: hooks(&mut table, "logout", &StatusSet::NoError),
         password_changes: hooks(&mut table, "password_changed", &StatusSet::These(vec![302, 303, 204])),
     };
     for (at, route) in upstream.routes.iter().enumerate() {
-        if route.on_reject == OnReject::Login && upstream.login_location().is_none() {
+        if route.on_reject == OnReject::Login && upstream.login_page.is_none() {
             table.fault(
                 "route",
                 format!("route {} says on_reject = \"login\", but there is no [[upstream.login]] and no login_url", at + 1),
@@ -391,18 +372,13 @@ fn path(value: &Value) -> Result<String, String> {
     Ok(target.path().to_owned())
 }
 
-/// `/login` or `https://login.example.org/…`.
-fn location(value: &Value) -> Result<String, String> {
-    let given = text(value)?;
-    let absolute = given.parse::<Uri>().is_ok_and(|uri| {
-        uri.scheme_str().is_some_and(|scheme| matches!(scheme, "https" | "http")) && uri.authority().is_some()
-    });
-    let local = given.starts_with('/') && !given.starts_with("//") && !given.starts_with("/\\");
-    if (absolute || local) && HeaderValue::from_str(&given).is_ok() && !given.contains('#') {
-        Ok(given)
-    } else {
-        Err(format!("\"{given}\" is no place to log in; write \"/login\" or \"https://login.example.org/\""))
-    }
+/// Where browsers are sent to log in, with the parameter that takes the way back.
+fn login_page(table: &mut Table, logins: &[Login]) -> Option<LoginPage> {
+    let parameter = table.text("return_param").unwrap_or_else(|| "next".to_owned());
+    let given = table.text("login_url");
+    let key = if given.is_some() { "login_url" } else { "return_param" };
+    let location = given.or_else(|| logins.first().map(|login| login.hook.path.clone()))?;
+    LoginPage::parse(&location, &parameter).map_err(|message| table.fault(key, message)).ok()
 }
 
 fn url(value: &Value) -> Result<String, String> {

@@ -30,11 +30,9 @@ impl RequestBody {
         Self { seen: Bytes::new(), rest: Some(rest), client }
     }
 
-    /// The same with the part that was taken out of it for a look put back in front.
-    #[must_use]
-    pub fn with_seen(mut self, seen: Bytes) -> Self {
+    /// Puts the part that was taken out of it for a look back in front.
+    pub(super) fn put_back(&mut self, seen: Bytes) {
         self.seen = seen;
-        self
     }
 }
 
@@ -108,11 +106,9 @@ impl ResponseBody {
         Self { seen: Bytes::new(), rest: Some(Flow { body, line: Some(line) }), exchange: None }
     }
 
-    /// The same with the part that was taken out of it for a look put back in front.
-    #[must_use]
-    pub fn with_seen(mut self, seen: Bytes) -> Self {
+    /// Puts the part that was taken out of it for a look back in front.
+    pub(super) fn put_back(&mut self, seen: Bytes) {
         self.seen = seen;
-        self
     }
 
     /// Ends this exchange when the body is dropped.

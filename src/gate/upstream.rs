@@ -15,7 +15,7 @@ pub(super) use self::line::Line;
 pub use self::pool::Pool;
 use super::body::RequestBody;
 use super::client::Client;
-use super::{Code, Problem};
+use crate::error::{Code, Problem};
 use crate::policy::Permit;
 
 /// Sends a request on its way. It takes the proof that the policy let it pass.
@@ -63,7 +63,7 @@ fn failed(upstream: &str, failure: line::Failure) -> Problem {
             tracing::warn!(upstream, "the application did not answer in time");
             Problem::new(Code::UpstreamTimeout)
         }
-        line::Failure::ClientStalled => Problem::with_detail(Code::InvalidRequest, "The request's body did not arrive."),
+        line::Failure::ClientStalled => Problem::new(Code::RequestTimeout),
         line::Failure::ClientBroke(error) => {
             tracing::debug!(upstream, %error, "the client broke off its request");
             Problem::with_detail(Code::InvalidRequest, "The request's body broke off.")

@@ -28,17 +28,17 @@ pub struct Origin {
 
 impl Origin {
     /// A request of the client at `address`, made over `scheme`.
-    pub fn new(address: Option<IpAddr>, scheme: Scheme) -> Self {
-        let (plain, node) = match address {
-            Some(IpAddr::V4(v4)) => (v4.to_string(), v4.to_string()),
-            Some(IpAddr::V6(v6)) => (v6.to_string(), format!("\"[{v6}]\"")),
-            None => ("unknown".to_owned(), "unknown".to_owned()),
+    pub fn new(address: IpAddr, scheme: Scheme) -> Self {
+        let node = match address {
+            IpAddr::V4(v4) => v4.to_string(),
+            IpAddr::V6(v6) => format!("\"[{v6}]\""),
         };
-        let forwarded = format!("for={node};proto={}", scheme.name());
+        let forwarded = format!("for={node};proto={}", scheme.as_str());
         Self {
-            address: HeaderValue::try_from(plain).unwrap_or(HeaderValue::from_static("unknown")),
+            // An address in text is visible ASCII, so this cannot fail.
+            address: HeaderValue::try_from(address.to_string()).unwrap_or(HeaderValue::from_static("unknown")),
             forwarded,
-            scheme: HeaderValue::from_static(scheme.name()),
+            scheme: HeaderValue::from_static(scheme.as_str()),
         }
     }
 
@@ -69,11 +69,12 @@ pub struct Telling<'a> {
     pub session: Option<&'a Session>,
 }
 
-/// Makes a client's request headers those of the request to the application.
+/// Makes a client's request headers those of the request to the application. `Expect` goes too: the gateway itself says
+/// `100 Continue`, when the application begins to read.
 pub fn to_upstream(headers: &mut HeaderMap, telling: &Telling<'_>) {
     remove_connection_options(headers);
     remove_matching(headers, |name| {
-        is_hop_by_hop(name) || is_forwarding(name) || telling.names.claims(name)
+        is_hop_by_hop(name) || is_forwarding(name) || telling.names.claims(name) || *name == header::EXPECT
     });
 
     let origin = telling.origin;

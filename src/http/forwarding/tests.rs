@@ -43,7 +43,7 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
 
 fn forwarded(lines: &[(&str, &str)], session: Option<&Session>) -> HeaderMap {
     let mut headers = headers(lines);
-    let origin = Origin::new(Some("192.0.2.7".parse().unwrap()), Scheme::Http);
+    let origin = Origin::new("192.0.2.7".parse().unwrap(), Scheme::Http);
     let host = HeaderValue::from_static("app.example.org:8080");
     to_upstream(&mut headers, &Telling { origin: &origin, host: Some(&host), names: &names(), session });
     headers
@@ -158,7 +158,7 @@ fn headers_that_only_look_alike_stay() {
 
 #[test]
 fn an_ipv6_client_is_quoted_in_forwarded_and_plain_elsewhere() {
-    let origin = Origin::new(Some("2001:db8::7".parse().unwrap()), Scheme::Https);
+    let origin = Origin::new("2001:db8::7".parse().unwrap(), Scheme::Https);
     assert_eq!(origin.address, "2001:db8::7");
     assert_eq!(origin.forwarded(None).unwrap(), "for=\"[2001:db8::7]\";proto=https");
 }

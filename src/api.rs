@@ -1,0 +1,136 @@
+//! The gateway's own endpoints under `/_sessions`: what they are, who may call them, and what they answer.
+//!
+//! | call | by |
+//! |---|---|
+//! | `GET /_sessions`, `GET /_sessions/current` | session ([`own`]) |
+//! | `DELETE /_sessions`, `/_sessions/current`, `/_sessions/{id}` | session ([`own`]) |
+//! | `POST /_sessions` | service key ([`issue`]) |
+//!
+//! A call that comes with the session cookie and changes something must prove that it comes from a page of this very
+//! origin ([`csrf`]): browsers send the cookie along with other sites' requests too.
+
+mod csrf;
+mod issue;
+mod own;
+mod query;
+mod show;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Response, StatusCode, request};
+
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::error::{Code, Problem};
+use crate::http::Scheme;
+use crate::policy::{Auth, Permit};
+use crate::session::SessionId;
+use crate::sessions::Sessions;
+
+/// What a call brings besides its headers and body.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The sessions.
+    pub sessions: &'a Sessions,
+    /// The settings in force.
+    pub config: &'a Config,
+    /// The canonical path.
+    pub path: &'a str,
+    /// The query, as it came.
+    pub query: &'a str,
+    /// The host that the client asked for.
+    pub host: Option<&'a HeaderValue>,
+    /// How the client spoke to us, or to the trusted proxy in front.
+    pub scheme: Scheme,
+    /// Whether the credential came as a cookie, which a browser sends by itself.
+    pub by_cookie: bool,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// One endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    /// `/_sessions`
+    Collection,
+    /// `/_sessions/current`
+    Current,
+    /// `/_sessions/{id}`
+    One(SessionId),
+}
+
+impl Endpoint {
+    fn of(path: &str) -> Result<Self, Problem> {
+        match path.strip_prefix("/_sessions").unwrap_or(path) {
+            "" => Ok(Self::Collection),
+            "/current" => Ok(Self::Current),
+            rest => {
+                let id = rest.strip_prefix('/').filter(|id| !id.is_empty() && !id.contains('/'));
+                let id = id.ok_or_else(|| Problem::new(Code::NotFound))?;
+                let wrong = || Problem::invalid("id", "The id is no session id: it must be a UUID.");
+                SessionId::parse(id).map(Self::One).ok_or_else(wrong)
+            }
+        }
+    }
+
+    const fn methods(self) -> &'static str {
+        match self {
+            Self::Collection => "GET, HEAD, POST, DELETE",
+            Self::Current => "GET, HEAD, DELETE",
+            Self::One(_) => "DELETE",
+        }
+    }
+}
+
+/// What a call needs: a session, but for the one that services make with their own keys.
+pub fn auth(method: &Method, path: &str) -> Auth {
+    match Endpoint::of(path) {
+        Ok(Endpoint::Collection) if *method == Method::POST => Auth::Off,
+        Ok(_) | Err(_) => Auth::Required,
+    }
+}
+
+/// Answers a call. `admitted` is what the policy said of its session; `read` reads its body up to a bound.
+///
+/// # Errors
+/// The problem to answer.
+pub async fn answer(
+    call: Call<'_>,
+    admitted: Result<Permit, Problem>,
+    request: &request::Parts,
+    read: impl AsyncFnOnce(usize) -> Result<Bytes, Problem>,
+) -> Result<Response<Bytes>, Problem> {
+    // Who has no session learns nothing about what is here, not even which paths and methods there are.
+    let permit = admitted?;
+    let endpoint = Endpoint::of(call.path)?;
+    let refuse_method = || Problem { allow: Some(endpoint.methods()), ..Problem::new(Code::MethodNotAllowed) };
+    match (endpoint, &request.method) {
+        (Endpoint::Collection, &Method::POST) => issue::create(&call, &request.headers, read).await,
+        (Endpoint::Collection, &Method::GET | &Method::HEAD) => own::list(&call, &permit).await,
+        (Endpoint::Current, &Method::GET | &Method::HEAD) => own::current(&call, &permit).await,
+        (Endpoint::Collection | Endpoint::Current | Endpoint::One(_), &Method::DELETE) => {
+            if call.by_cookie {
+                csrf::require_same_origin(&request.headers, call.scheme, call.host)?;
+            }
+            match endpoint {
+                Endpoint::Collection => own::end_several(&call, &permit).await,
+                Endpoint::Current => own::end_current(&call, &permit).await,
+                Endpoint::One(id) => own::end_one(&call, &permit, id).await,
+            }
+        }
+        _ => Err(refuse_method()),
+    }
+}
+
+/// A JSON answer that no cache keeps.
+fn json(status: StatusCode, body: &impl serde::Serialize) -> Result<Response<Bytes>, Problem> {
+    let body = serde_json::to_vec(body).map_err(|error| {
+        tracing::error!(%error, "an answer could not be written as JSON");
+        Problem::new(Code::Internal)
+    })?;
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}

@@ -1,0 +1,250 @@
+//! The life of a request, read top to bottom.
+//!
+//! [`handle`] is what a connection calls: it turns whatever happens, a panic included, into a response and remembers the
+//! exchange for the log. `pass` is the main line: canonical target, route, credential, session, policy, identity, and on
+//! to the application. It is one function that calls functions; nothing between two of its lines can be configured away.
+
+pub mod body;
+pub mod client;
+mod exchange;
+mod forward;
+mod login_hook;
+mod reject;
+mod route;
+mod upstream;
+
+use std::hash::BuildHasher as _;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use http::header::{HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+
+use self::body::{RequestBody, ResponseBody};
+use self::client::Client;
+use self::exchange::{Exchange, Verdict};
+use self::route::Place;
+pub use self::upstream::Pool;
+use crate::api;
+use crate::clock::Moment;
+use crate::config::Config;
+use crate::deadline::Deadlines;
+use crate::error::{Code, Level, Problem};
+use crate::http::credential::{self, Presented};
+use crate::http::{Caller, Host, Scheme, Target};
+use crate::log::access::AccessBuffer;
+use crate::metrics::{SharedMetrics, WorkerMetrics};
+use crate::policy::{self, Auth, Facts, Notes, Permit};
+use crate::session::Session;
+use crate::sessions::Sessions;
+use crate::token::{Digest, Shape};
+
+/// All that one worker needs to serve requests. Nothing in it is written by another worker.
+#[derive(Debug)]
+pub struct Gate {
+    /// The settings in force.
+    pub config: Arc<Config>,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// The worker's connections to applications.
+    pub pool: Pool,
+    /// The worker's limits of time.
+    pub deadlines: Arc<Deadlines>,
+    /// The worker's figures.
+    pub metrics: Arc<WorkerMetrics>,
+    /// The figures that all workers share.
+    pub shared: Arc<SharedMetrics>,
+    /// The worker's part of the access log.
+    pub access: Option<AccessBuffer>,
+    /// The key under which sessions remember a User-Agent that was found good.
+    pub memo: ahash::RandomState,
+}
+
+/// Serves one request. It always has an answer.
+///
+/// Cancel safety: dropped when the client goes away; the connection to the application is then closed, and what the store
+/// was asked for still happens.
+pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let mut exchange = Exchange::begin(client.clone(), &request);
+    let passed = AssertUnwindSafe(pass(&client, request, &mut exchange)).catch_unwind().await;
+    let (response, verdict) = passed.unwrap_or_else(|_| {
+        // The panic's own message went to the log through the panic hook.
+        client.gate.shared.panics.increment();
+        reject::with_problem(&Problem::new(Code::Internal), false)
+    });
+    if let Verdict::Refused(code) = verdict {
+        note(code, &exchange);
+    }
+    exchange.verdict = verdict;
+    exchange.status = response.status().as_u16();
+    response.map(|body| body.ending(exchange))
+}
+
+/// The main line.
+async fn pass(
+    client: &Arc<Client>,
+    request: Request<Incoming>,
+    exchange: &mut Exchange,
+) -> (Response<ResponseBody>, Verdict) {
+    let gate = &client.gate;
+    let located = match locate(client, &request) {
+        Ok(located) => located,
+        Err(problem) => return reject::with_problem(&problem, false),
+    };
+    exchange.target = Some(located.target.path_and_query().clone());
+    exchange.caller = Some(located.client_ip);
+
+    let auth = match &located.place {
+        Place::BuiltIn => api::auth(request.method(), located.target.path()),
+        Place::Upstream(place) => place.auth,
+    };
+    let found = credential::present(request.headers(), &gate.config.token.credential);
+    let presented = !matches!(found, Ok(None));
+    let by_cookie = matches!(&found, Ok(Some(found)) if found.source == credential::Source::Cookie);
+    let admitted = admit(gate, auth, found, request.headers(), located.client_ip, exchange.began).await;
+    exchange.session = admitted.as_ref().ok().and_then(|permit| permit.session().cloned());
+
+    match located.place {
+        Place::BuiltIn => {
+            let call = api::Call {
+                sessions: &gate.sessions,
+                config: &gate.config,
+                path: located.target.path(),
+                query: located.target.path_and_query().query().unwrap_or_default(),
+                host: located.host.as_ref(),
+                scheme: located.scheme,
+                by_cookie,
+                now: exchange.began.wall,
+            };
+            let request = request.map(|body| RequestBody::new(body, client.clone()));
+            match api::answer(call, admitted, request).await {
+                Ok(response) => (response.map(ResponseBody::whole), Verdict::Answered),
+                Err(problem) => reject::with_problem(&problem, presented),
+            }
+        }
+        Place::Upstream(place) => {
+            let permit = match admitted.and_then(|permit| permit.require_role(place.roles)) {
+                Ok(permit) => permit,
+                Err(problem) => {
+                    let (method, headers) = (request.method(), request.headers());
+                    return reject::for_session(&problem, presented, &place, method, headers, &located.target);
+                }
+            };
+            match forward::to(client, request, &place, located, &permit, exchange).await {
+                Ok(response) if permit.session().is_some() => (response, Verdict::Forwarded),
+                Ok(response) => (response, Verdict::Anonymous),
+                Err(problem) => reject::with_problem(&problem, presented),
+            }
+        }
+    }
+}
+
+/// What a request is for and from whom, in canonical form. Nothing later looks at the raw forms again.
+#[derive(Debug)]
+struct Located<'a> {
+    target: Target,
+    place: Place<'a>,
+    client_ip: IpAddr,
+    scheme: Scheme,
+    /// The host that the client asked for, as a trusted proxy or the request itself names it.
+    host: Option<HeaderValue>,
+}
+
+fn locate<'a>(client: &'a Client, request: &Request<Incoming>) -> Result<Located<'a>, Problem> {
+    let config = &client.gate.config;
+    // A TRACE would echo the session cookie to whoever asks; a tunnel would pass everything unseen.
+    if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+        return Err(Problem::new(Code::MethodNotAllowed));
+    }
+    let target = Target::parse(request.method(), request.uri())?;
+    let own = Host::of(request.version(), request.headers(), target.authority())?;
+    let caller = Caller::resolve(client.peer, client.transport, request.headers(), &config.server.trusted_proxies);
+    let host = caller.host.or(own);
+    let place = route::find(config, host.as_ref(), request.method(), &target)?;
+    let host = host.map(|host| host.to_header_value(request.headers().get(HOST)));
+    Ok(Located { target, place, client_ip: caller.ip, scheme: caller.scheme, host })
+}
+
+/// From a request's credential to the permit to pass.
+///
+/// # Errors
+/// The problem to answer. On a route that does not need a session, only a store that cannot be asked is one.
+async fn admit(
+    gate: &Gate,
+    auth: Auth,
+    found: Result<Option<Presented<'_>>, Problem>,
+    headers: &HeaderMap,
+    client_ip: IpAddr,
+    now: Moment,
+) -> Result<Permit, Problem> {
+    if auth == Auth::Off {
+        return policy::anonymous(auth);
+    }
+    let checked = match found {
+        Ok(None) => return policy::anonymous(auth),
+        Ok(Some(presented)) => check(gate, &presented, headers, client_ip, now).await,
+        Err(problem) => Err(problem),
+    };
+    match checked {
+        // A dead token makes a request nobody's where nobody may pass. A store that cannot be asked does not: nobody
+        // knows whose it is.
+        Err(problem) if auth == Auth::Optional && problem.code.rule().status == UNAUTHORIZED => policy::anonymous(auth),
+        other => other,
+    }
+}
+
+const UNAUTHORIZED: u16 = 401;
+
+async fn check(
+    gate: &Gate,
+    presented: &Presented<'_>,
+    headers: &HeaderMap,
+    client_ip: IpAddr,
+    now: Moment,
+) -> Result<Permit, Problem> {
+    if presented.shape != Shape::Plausible {
+        return Err(Problem::new(Code::UnknownToken));
+    }
+    let digest = Digest::of(presented.token);
+    let (found, how) = gate.sessions.find(&digest, now.uptime).await;
+    gate.metrics.looked_up(how);
+    let session = found?;
+
+    let user_agent = headers.get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
+    // Zero stands for "no memo".
+    let agent_memo = gate.memo.hash_one(user_agent) | 1;
+    let facts = Facts { user_agent, agent_memo, client_ip };
+    let permit = match policy::check(session.clone(), &facts, gate.sessions.rules(), now.wall) {
+        Ok(permit) => permit,
+        Err(refusal) => gate.sessions.settle(refusal, &session, &digest, &facts, now).await?,
+    };
+    if let Some(session) = permit.session() {
+        gate.sessions.touch(session, client_ip, now.wall);
+        mention(permit.notes(), session, client_ip);
+    }
+    Ok(permit)
+}
+
+/// Logs what a policy with `on_change = "log"` let pass.
+fn mention(notes: Notes, session: &Session, client: IpAddr) {
+    if notes.user_agent_changed {
+        tracing::warn!(session = %session.id, %client, "another User-Agent uses this session");
+    }
+    if notes.ip_changed {
+        tracing::warn!(session = %session.id, %client, "another client address uses this session");
+    }
+}
+
+/// Logs a refusal as loudly as its code says. The access log has its line anyway.
+fn note(problem: Code, exchange: &Exchange) {
+    let rule = problem.rule();
+    let target = exchange.target.as_ref().map_or("", |target| target.path());
+    match rule.level {
+        Level::Debug => tracing::debug!(code = rule.name, target, "refused"),
+        Level::Warn => tracing::warn!(code = rule.name, target, "refused"),
+        Level::Error => tracing::error!(code = rule.name, target, "refused"),
+    }
+}

@@ -1,0 +1,142 @@
+//! What is remembered of a request until its response has gone: for the access log and the figures.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{HOST, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Request};
+
+use super::client::Client;
+use crate::clock::{self, Moment, Uptime};
+use crate::error::Code;
+use crate::log::access::Line;
+use crate::session::Session;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It went to the application with a session.
+    Forwarded,
+    /// It went to the application without one.
+    Anonymous,
+    /// `/_sessions` answered it.
+    Answered,
+    /// It was sent to the login page.
+    Redirected,
+    /// It was refused.
+    Refused(Code),
+}
+
+impl Verdict {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Anonymous => "anonymous",
+            Self::Answered => "answered",
+            Self::Redirected => "redirected",
+            Self::Refused(code) => code.rule().name,
+        }
+    }
+}
+
+/// One request, from its headers to the end of its response.
+#[derive(Debug)]
+pub struct Exchange {
+    client: Arc<Client>,
+    /// When its headers were complete.
+    pub(super) began: Moment,
+    method: Method,
+    host: Option<HeaderValue>,
+    /// The target as it came, until there is a canonical one.
+    pub(super) target: Option<PathAndQuery>,
+    /// Who is calling, once that is known.
+    pub(super) caller: Option<IpAddr>,
+    /// Whose session it is.
+    pub(super) session: Option<Arc<Session>>,
+    /// How it ended.
+    pub(super) verdict: Verdict,
+    /// The status of the response.
+    pub(super) status: u16,
+    sent_upstream: Option<Uptime>,
+    upstream: Option<Duration>,
+    bytes: u64,
+}
+
+impl Exchange {
+    /// A request whose headers are complete.
+    pub(super) fn begin<B>(client: Arc<Client>, request: &Request<B>) -> Self {
+        client.phases.request_began();
+        Self {
+            began: clock::now(),
+            method: request.method().clone(),
+            host: request.headers().get(HOST).cloned(),
+            target: request.uri().path_and_query().cloned(),
+            caller: client.peer,
+            client,
+            session: None,
+            verdict: Verdict::Refused(Code::Internal),
+            status: 0,
+            sent_upstream: None,
+            upstream: None,
+            bytes: 0,
+        }
+    }
+
+    /// The request is on its way to the application.
+    pub(super) fn sent_upstream(&mut self) {
+        self.sent_upstream = Some(clock::uptime());
+    }
+
+    /// The head of the application's response is here.
+    pub(super) fn answered_upstream(&mut self) {
+        self.client.phases.response_begun();
+        self.upstream = self.sent_upstream.map(|sent| clock::uptime().since(sent));
+    }
+
+    /// Bytes of the response's body went to the client.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// The application broke off in the middle of its response: too late for another status, but not for the log.
+    #[expect(clippy::unused_self, reason = "the log line will name the request once requests have ids")]
+    pub(super) fn broke_off(&self, error: &hyper::Error) {
+        tracing::warn!(error = crate::sessions::causes(error), "the application broke off in the middle of a response");
+    }
+
+    /// The response has gone, whole or not.
+    pub(super) fn end(self, complete: bool) {
+        let gate = &self.client.gate;
+        let metrics = &gate.metrics;
+        match self.verdict {
+            Verdict::Forwarded => metrics.forwarded.increment(),
+            Verdict::Anonymous => metrics.anonymous.increment(),
+            Verdict::Answered => metrics.answered.increment(),
+            Verdict::Redirected => metrics.redirected.increment(),
+            Verdict::Refused(code) => metrics.refused(code),
+        }
+        let duration = clock::uptime().since(self.began.uptime);
+        metrics.duration.observe(duration);
+        self.client.phases.response_ended();
+        let Some(log) = &gate.access else { return };
+        let target = self.target.as_ref().map_or("", |target| {
+            if gate.config.log.query { target.as_str() } else { target.path() }
+        });
+        log.add(&Line {
+            at: self.began.wall,
+            client: self.caller,
+            method: self.method.as_str(),
+            host: self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
+            target,
+            status: self.status,
+            duration,
+            upstream: self.upstream,
+            bytes: self.bytes,
+            session: self.session.as_deref(),
+            verdict: self.verdict.name(),
+            complete,
+        });
+    }
+}

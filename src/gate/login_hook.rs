@@ -1,0 +1,324 @@
+//! How an application that knows nothing of the gateway's sessions gets them: its login, logout and password change are
+//! recognised by their requests and responses.
+//!
+//! [`before`] looks at the request on its way in, [`after`] at the response on its way out. The application's own bytes
+//! pass unchanged, but for the token that a login's answer is given.
+
+mod inspect;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, SET_COOKIE, USER_AGENT};
+use http::{Request, Response};
+
+use self::inspect::Inspected;
+use super::body::{RequestBody, ResponseBody};
+use super::client::Client;
+use super::exchange::Exchange;
+use super::route::Watched;
+use crate::config::{Config, Deliver, Field, Hook, Login, Upstream};
+use crate::error::{Code, Problem};
+use crate::http::cookie;
+use crate::policy::Permit;
+use crate::session::{Actor, EndReason, Principal, Role, Session, UserId, parse_text};
+use crate::sessions::{Created, NewLogin, OwnedEnding, OwnedWhich};
+use crate::store::Event;
+
+/// What was seen of a watched request on its way in.
+pub(super) struct Before<'a> {
+    watched: Watched<'a>,
+    inspect_bytes: usize,
+    /// The session that the browser came with.
+    session: Option<Arc<Session>>,
+    user_agent: String,
+    request: Inspected,
+}
+
+/// Looks at a watched request. Its body is put back as it was.
+///
+/// # Errors
+/// [`Code::RequestTimeout`] or [`Code::InvalidRequest`] when the body does not arrive.
+pub(super) async fn before<'a>(
+    client: &Client,
+    request: &mut Request<RequestBody>,
+    upstream: &Upstream,
+    watched: Watched<'a>,
+    permit: &Permit,
+) -> Result<Before<'a>, Problem> {
+    let user_agent = request.headers().get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
+    let user_agent = String::from_utf8_lossy(user_agent).into_owned();
+    let mut inspected = Inspected::default();
+    if let Watched::Login(login) = watched {
+        let fields = [Some(&login.user), login.roles.as_ref(), login.name.as_ref(), login.email.as_ref()];
+        if fields.into_iter().flatten().any(Field::is_in_request) {
+            inspected = inspect::request(client, request, upstream.inspect_bytes).await?;
+        }
+        if reads_response(login) {
+            // What is compressed cannot be read.
+            request.headers_mut().remove(ACCEPT_ENCODING);
+        }
+    }
+    Ok(Before {
+        watched,
+        inspect_bytes: upstream.inspect_bytes,
+        session: permit.session().cloned(),
+        user_agent,
+        request: inspected,
+    })
+}
+
+fn reads_response(login: &Login) -> bool {
+    matches!(login.deliver, Deliver::Json(_))
+        || [Some(&login.user), login.roles.as_ref(), login.name.as_ref(), login.email.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(Field::is_in_response_body)
+}
+
+/// Acts on the response of a watched request.
+///
+/// # Errors
+/// For a login, those of creating a session, which take the place of the application's answer: who is told "logged in"
+/// has a session.
+pub(super) async fn after(
+    client: &Client,
+    before: Before<'_>,
+    response: Response<ResponseBody>,
+    client_ip: IpAddr,
+    exchange: &Exchange,
+) -> Result<Response<ResponseBody>, Problem> {
+    let status = response.status().as_u16();
+    let hook = match before.watched {
+        Watched::Login(login) => &login.hook,
+        Watched::Logout(hook) | Watched::PasswordChanged(hook) => hook,
+    };
+    let Hook { success, .. } = hook;
+    if !success.contains(status) {
+        return Ok(response);
+    }
+    match before.watched {
+        Watched::Login(login) => login_succeeded(client, before, login, response, client_ip, exchange).await,
+        Watched::Logout(_) => logged_out(client, before, response, exchange).await,
+        Watched::PasswordChanged(_) => password_changed(client, before, response, exchange).await,
+    }
+}
+
+async fn login_succeeded(
+    client: &Client,
+    before: Before<'_>,
+    login: &Login,
+    mut response: Response<ResponseBody>,
+    client_ip: IpAddr,
+    exchange: &Exchange,
+) -> Result<Response<ResponseBody>, Problem> {
+    let gate = &client.gate;
+    let now = exchange.began.wall;
+    let mut answer = None;
+    if reads_response(login) {
+        answer = inspect::response(&mut response, before.inspect_bytes).await;
+    }
+    let values = Values { request: &before.request, response: response.headers(), answer: answer.as_ref() };
+    let principal = match values.principal(login).await {
+        Ok(principal) => principal,
+        Err(why) => {
+            unmatched(client, &before, client_ip, exchange, why).await;
+            return Ok(response);
+        }
+    };
+    for field in [Some(&login.user), login.roles.as_ref(), login.name.as_ref(), login.email.as_ref()] {
+        if let Some(Field::ResponseHeader(name)) = field {
+            response.headers_mut().remove(name);
+        }
+    }
+    let limit = gate.config.max_sessions.for_roles(principal.roles.iter().map(Role::as_str));
+    let created = gate
+        .sessions
+        .create(
+            NewLogin {
+                actor: Actor::User(principal.user.clone()),
+                principal,
+                lifetime: gate.config.session.lifetime,
+                max_by_call: None,
+                max_by_policy: limit,
+                user_agent: Some(before.user_agent),
+                ip: Some(client_ip),
+                // A login always gets a new token, and the one the browser came with dies: no fixation.
+                replaces: before.session.map(|session| session.id),
+            },
+            now,
+        )
+        .await?;
+    deliver(&gate.config, &login.deliver, &created, response, answer)
+}
+
+/// Gives the client its token.
+fn deliver(
+    config: &Config,
+    how: &Deliver,
+    created: &Created,
+    mut response: Response<ResponseBody>,
+    answer: Option<serde_json::Value>,
+) -> Result<Response<ResponseBody>, Problem> {
+    // No cache may keep an answer with a token in it.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match how {
+        Deliver::Cookie => {
+            let attributes = cookie::Attributes { max_age: config.session.lifetime, ..config.token.cookie };
+            let cookie = cookie::set_cookie(config.token.credential.cookie(), created.token.reveal(), &attributes)?;
+            response.headers_mut().append(SET_COOKIE, cookie);
+            Ok(response)
+        }
+        Deliver::Header(name) => {
+            let mut value =
+                HeaderValue::try_from(created.token.reveal()).map_err(|_| Problem::new(Code::Internal))?;
+            value.set_sensitive(true);
+            response.headers_mut().insert(name, value);
+            Ok(response)
+        }
+        Deliver::Json(pointer) => {
+            let whole = answer.and_then(|answer| inspect::with_value(answer, pointer, created.token.reveal()));
+            let Some(whole) = whole else {
+                tracing::error!(
+                    pointer,
+                    "the login's answer is no JSON object that the token could be put into; use another `deliver`"
+                );
+                return Err(Problem::new(Code::Internal));
+            };
+            let (mut parts, _) = response.into_parts();
+            parts.headers.remove(CONTENT_LENGTH);
+            Ok(Response::from_parts(parts, ResponseBody::whole(Bytes::from(whole))))
+        }
+    }
+}
+
+/// Where the values of a login stand.
+struct Values<'a> {
+    request: &'a Inspected,
+    response: &'a http::HeaderMap,
+    answer: Option<&'a serde_json::Value>,
+}
+
+impl Values<'_> {
+    /// Who logged in.
+    async fn principal(&self, login: &Login) -> Result<Principal, &'static str> {
+        let user = self.text(&login.user).await.ok_or("the user's id is not where it should be")?;
+        let mut principal = Principal::of(UserId::parse(&user).map_err(|_| "the user's id is not acceptable")?);
+        if let Some(field) = &login.roles {
+            principal.roles = self.roles(field).await?;
+        }
+        if let Some(field) = &login.name {
+            principal.name = self.optional_text(field).await?;
+        }
+        if let Some(field) = &login.email {
+            principal.email = self.optional_text(field).await?;
+        }
+        Ok(principal)
+    }
+
+    async fn text(&self, field: &Field) -> Option<String> {
+        match field {
+            Field::Form(name) => self.request.form_field(name).await,
+            Field::RequestJson(pointer) => {
+                self.request.json().and_then(|json| crate::http::fields::json_field(&json, pointer))
+            }
+            Field::ResponseHeader(name) => {
+                self.response.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).map(str::to_owned)
+            }
+            Field::ResponseJson(pointer) => {
+                self.answer.and_then(|json| crate::http::fields::json_field(json, pointer))
+            }
+            Field::Value(value) => Some(value.clone()),
+        }
+    }
+
+    /// What is not there is no name; what is there but not acceptable is somebody's mistake.
+    async fn optional_text(&self, field: &Field) -> Result<Option<String>, &'static str> {
+        let text = self.text(field).await.filter(|text| !text.trim().is_empty());
+        text.map(|text| parse_text(text.trim())).transpose()
+    }
+
+    /// A list in JSON, or words separated by commas.
+    async fn roles(&self, field: &Field) -> Result<Vec<Role>, &'static str> {
+        let json = match field {
+            Field::RequestJson(pointer) => self.request.json().and_then(|json| json.pointer(pointer).cloned()),
+            Field::ResponseJson(pointer) => self.answer.and_then(|json| json.pointer(pointer).cloned()),
+            Field::Form(_) | Field::ResponseHeader(_) | Field::Value(_) => None,
+        };
+        let words: Vec<String> = match json {
+            Some(serde_json::Value::Array(items)) => {
+                items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<_>>().ok_or("a role is no text")?
+            }
+            _ => self.text(field).await.unwrap_or_default().split(',').map(|word| word.trim().to_owned()).collect(),
+        };
+        let roles: Vec<Role> =
+            words.iter().filter(|word| !word.is_empty()).map(|word| Role::parse(word)).collect::<Result<_, _>>()?;
+        if roles.len() > Principal::MAX_ROLES { Err("there are too many roles") } else { Ok(roles) }
+    }
+}
+
+/// The application said yes, but nobody knows to whom: its answer passes without a session, and an event tells.
+async fn unmatched(client: &Client, before: &Before<'_>, ip: IpAddr, exchange: &Exchange, why: &'static str) {
+    tracing::warn!(why, client = %ip, "a login succeeded, but no session was created");
+    let event = Event {
+        kind: "login_unmatched",
+        at: exchange.began.wall,
+        session: None,
+        user: None,
+        actor: Actor::Policy,
+        ip: Some(ip),
+        user_agent: Some(before.user_agent.clone()),
+        detail: serde_json::json!({ "why": why }),
+    };
+    // Beside the log line above; a store that is away has its own.
+    let _ = client.gate.sessions.record(event).await;
+}
+
+async fn logged_out(
+    client: &Client,
+    before: Before<'_>,
+    mut response: Response<ResponseBody>,
+    exchange: &Exchange,
+) -> Result<Response<ResponseBody>, Problem> {
+    let config = &client.gate.config;
+    let Some(session) = before.session else { return Ok(response) };
+    let user = user_of(&session)?;
+    let which = if config.logout_everywhere { OwnedWhich::AllOf(user.clone()) } else { OwnedWhich::One(session.id) };
+    let reason = if config.logout_everywhere { EndReason::LoggedOutElsewhere } else { EndReason::LoggedOut };
+    end(client, which, reason, &session, user, exchange).await?;
+    let clear = cookie::clear_cookie(config.token.credential.cookie(), &config.token.cookie)?;
+    response.headers_mut().append(SET_COOKIE, clear);
+    Ok(response)
+}
+
+async fn password_changed(
+    client: &Client,
+    before: Before<'_>,
+    response: Response<ResponseBody>,
+    exchange: &Exchange,
+) -> Result<Response<ResponseBody>, Problem> {
+    let Some(session) = before.session else { return Ok(response) };
+    let user = user_of(&session)?;
+    let which = OwnedWhich::AllBut(user.clone(), session.id);
+    end(client, which, EndReason::PasswordChanged, &session, user, exchange).await?;
+    Ok(response)
+}
+
+async fn end(
+    client: &Client,
+    which: OwnedWhich,
+    reason: EndReason,
+    session: &Session,
+    user: UserId,
+    exchange: &Exchange,
+) -> Result<(), Problem> {
+    let now = exchange.began.wall;
+    let ending = OwnedEnding { reason, current: Some(session.id), actor: Actor::User(user), now };
+    client.gate.sessions.end(which, ending).await.map(drop)
+}
+
+fn user_of(session: &Session) -> Result<UserId, Problem> {
+    // It was one when the session was created.
+    UserId::parse(&session.identity.user_text()).map_err(|_| Problem::new(Code::Internal))
+}

@@ -1,0 +1,130 @@
+//! Looking into a body up to a bound, and putting it back byte for byte.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, HeaderMap};
+use http::{Request, Response};
+use http_body::Body;
+
+use crate::error::{Code, Problem};
+use crate::gate::body::{RequestBody, ResponseBody};
+use crate::gate::client::Client;
+use crate::http::fields::{self, Media};
+
+/// What was seen of a request's body: all of it, or nothing when it was larger than the bound.
+#[derive(Debug, Default)]
+pub(super) struct Inspected {
+    whole: Option<(Media, Bytes)>,
+}
+
+impl Inspected {
+    pub(super) async fn form_field(&self, name: &str) -> Option<String> {
+        match self.whole.as_ref()? {
+            (Media::Form, body) => fields::form_field(body, name),
+            (Media::Multipart { boundary }, body) => fields::multipart_field(boundary, body, name).await,
+            (Media::Json | Media::Other, _) => None,
+        }
+    }
+
+    pub(super) fn json(&self) -> Option<serde_json::Value> {
+        match self.whole.as_ref()? {
+            (Media::Json, body) => serde_json::from_slice(body).ok(),
+            (Media::Form | Media::Multipart { .. } | Media::Other, _) => None,
+        }
+    }
+}
+
+/// Looks at a request's body.
+///
+/// # Errors
+/// [`Code::RequestTimeout`] or [`Code::InvalidRequest`] when it does not arrive.
+pub(super) async fn request(
+    client: &Client,
+    request: &mut Request<RequestBody>,
+    bound: usize,
+) -> Result<Inspected, Problem> {
+    let media = Media::of(request.headers());
+    if matches!(media, Media::Other) || is_encoded(request.headers()) {
+        return Ok(Inspected::default());
+    }
+    client.phases.body_inspected();
+    let body = request.body_mut();
+    let mut seen = BytesMut::new();
+    let whole = loop {
+        let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => client.phases.poll_response_limit(cx).map(|_| Err(Problem::new(Code::RequestTimeout))),
+        });
+        match frame.await? {
+            None => break true,
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    seen.extend_from_slice(data);
+                }
+            }
+            Some(Err(_)) => return Err(Problem::with_detail(Code::InvalidRequest, "The request's body broke off.")),
+        }
+        if seen.len() > bound {
+            break false;
+        }
+    };
+    let seen = seen.freeze();
+    body.put_back(seen.clone());
+    Ok(Inspected { whole: whole.then_some((media, seen)) })
+}
+
+/// Looks at a response's body: its JSON, when it is that and within the bound.
+pub(super) async fn response(response: &mut Response<ResponseBody>, bound: usize) -> Option<serde_json::Value> {
+    if !matches!(Media::of(response.headers()), Media::Json) || is_encoded(response.headers()) {
+        return None;
+    }
+    let body = response.body_mut();
+    let mut seen = BytesMut::new();
+    let whole = loop {
+        match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+            None => break true,
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    seen.extend_from_slice(data);
+                }
+            }
+            Some(Err(_)) => break false,
+        }
+        if seen.len() > bound {
+            break false;
+        }
+    };
+    let seen = seen.freeze();
+    body.put_back(seen.clone());
+    if whole { serde_json::from_slice(&seen).ok() } else { None }
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// The JSON object with a text put in at a pointer whose parent is there.
+pub(super) fn with_value(mut json: serde_json::Value, pointer: &str, text: &str) -> Option<Vec<u8>> {
+    let (parent, key) = pointer.rsplit_once('/')?;
+    let key = key.replace("~1", "/").replace("~0", "~");
+    json.pointer_mut(parent)?.as_object_mut()?.insert(key, text.into());
+    serde_json::to_vec(&json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_put_into_the_object_that_its_pointer_names() {
+        let json = serde_json::json!({"user": {"id": 7}, "a": 1});
+        let put = |pointer| with_value(json.clone(), pointer, "t").map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(put("/token").unwrap(), r#"{"user":{"id":7},"a":1,"token":"t"}"#);
+        assert_eq!(put("/user/token").unwrap(), r#"{"user":{"id":7,"token":"t"},"a":1}"#);
+        assert_eq!(put("/missing/token"), None);
+        assert_eq!(put("/a/token"), None, "a number has no fields");
+    }
+}

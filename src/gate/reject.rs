@@ -1,0 +1,62 @@
+//! How a request that may not pass is answered: a problem for programs, the way to the login page for people.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION};
+use http::{Method, Response, StatusCode};
+
+use super::body::ResponseBody;
+use super::exchange::Verdict;
+use super::route::Match;
+use crate::config::OnReject;
+use crate::error::{Fault, Problem};
+use crate::http::problem::{self, RequestContext};
+use crate::http::returning::Appetite;
+use crate::http::Target;
+
+/// The answer to a refused request as problem+json, and how it counts.
+pub(super) fn with_problem(problem: &Problem, presented: bool) -> (Response<ResponseBody>, Verdict) {
+    let response = problem::respond(problem, &RequestContext { presented });
+    (response.map(ResponseBody::whole), Verdict::Refused(problem.code))
+}
+
+/// The answer to a request that was refused for want of a good session: the login page where that helps, else the problem.
+pub(super) fn for_session(
+    problem: &Problem,
+    presented: bool,
+    place: &Match<'_>,
+    method: &Method,
+    headers: &HeaderMap,
+    target: &Target,
+) -> (Response<ResponseBody>, Verdict) {
+    let rule = problem.code.rule();
+    // A store that is away is no reason to log in again, nor is a lacking role.
+    let can_log_in = rule.fault == Fault::Client && rule.status == StatusCode::UNAUTHORIZED.as_u16();
+    let wants_page = match place.on_reject {
+        OnReject::Unauthorized => false,
+        OnReject::Auto => Appetite::of(method, headers) == Appetite::Browser,
+        // For everybody but scripts in a page, which cannot follow a person's way.
+        OnReject::Login => !Appetite::is_script(headers),
+    };
+    match &place.upstream.login_page {
+        Some(page) if can_log_in && wants_page => {
+            let location = HeaderValue::try_from(page.location(target));
+            match location {
+                Ok(location) => (redirect(method, location), Verdict::Redirected),
+                Err(_) => with_problem(problem, presented),
+            }
+        }
+        Some(_) | None => with_problem(problem, presented),
+    }
+}
+
+fn redirect(method: &Method, location: HeaderValue) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(Bytes::new()));
+    // 303 turns a POST into the GET of the login page; 302 is what every client knows for the rest.
+    *response.status_mut() = match *method {
+        Method::GET | Method::HEAD => StatusCode::FOUND,
+        _ => StatusCode::SEE_OTHER,
+    };
+    response.headers_mut().insert(LOCATION, location);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
