@@ -7,13 +7,18 @@
 //! - [`credential`]: which part of a request is its session token, and how it is kept from the application.
 //! - [`client`]: who is calling, seen through the proxies that are trusted.
 //! - [`cookie`]: reading, removing, setting and clearing one cookie.
+//! - [`problem`]: the answer to a request that failed.
+//! - [`returning`]: the way to the login page and back.
 
 pub mod client;
 pub mod cookie;
 pub mod credential;
 pub mod host;
+pub mod problem;
+pub mod returning;
 pub mod target;
 
 pub use self::client::{Caller, Scheme, TrustedProxies};
 pub use self::host::{Host, HostPattern};
+pub use self::returning::{Appetite, LoginPage};
 pub use self::target::Target;
