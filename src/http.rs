@@ -2,22 +2,36 @@
 //!
 //! Every header name of the gateway is below this module.
 //!
-//! - [`target`]: the one canonical request target, for matching and for forwarding.
-//! - [`host`]: the one canonical host that a request is for, and the patterns that it is compared with.
-//! - [`credential`]: which part of a request is its session token, and how it is kept from the application.
-//! - [`client`]: who is calling, seen through the proxies that are trusted.
+//! What is asked of every request borrows from it, and allocates only where something has to be changed:
+//!
+//! - [`target`]: the one canonical request target. The router matches and the upstream gets the same bytes; what two
+//!   programs may read differently is refused.
+//! - [`host`]: the one canonical host that a request is for, and the patterns of the configuration that it is compared
+//!   with.
+//! - [`client`]: who is calling. The TCP peer, or what the proxies say that the operator trusts.
+//! - [`credential`]: which part of a request is its session token, and how it is kept from the application. [`cookie`]
+//!   is its half about cookies: reading, removing, setting and clearing one.
 //! - [`forwarding`]: what changes in a message's headers on its way through.
 //! - [`identity`]: the headers that tell the application who is calling.
-//! - [`cookie`]: reading, removing, setting and clearing one cookie.
+//!
+//! What is asked of some:
+//!
+//! - [`problem`]: the answer to a request that failed, for every code the same way.
+//! - [`returning`]: whether a refused client wants to be led to the login, and the way there and back.
+//! - [`fields`]: the name of the user in the body of a login, if it can be read in one way only.
 
 pub mod client;
 pub mod cookie;
 pub mod credential;
+pub mod fields;
 pub mod forwarding;
 pub mod host;
 pub mod identity;
+pub mod problem;
+pub mod returning;
 pub mod target;
 
 pub use self::client::{Caller, Scheme, TrustedProxies};
 pub use self::host::{Host, HostPattern};
+pub use self::returning::{Appetite, LoginPage};
 pub use self::target::Target;

@@ -1,0 +1,161 @@
+//! The answer to a request that failed: an RFC 9457 problem with the fields that its status asks for.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+
+use crate::error::{Code, Problem};
+
+/// What the answer depends on besides the problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestContext {
+    /// Whether the request brought a credential of ours, good or bad. Only then is it told that its token is invalid;
+    /// otherwise it is told how to bring one (RFC 6750 section 3.1).
+    pub presented: bool,
+}
+
+/// The body of a problem (RFC 9457 section 3). With `about:blank` the title is the status phrase.
+#[derive(serde::Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+/// The answer that tells the client about `problem`. No cache keeps it.
+pub fn respond(problem: &Problem, request: &RequestContext) -> Response<Bytes> {
+    let rule = problem.code.rule();
+    let status = StatusCode::from_u16(rule.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = Body {
+        r#type: "about:blank",
+        title: status.canonical_reason().unwrap_or(rule.name),
+        status: status.as_u16(),
+        code: rule.name,
+        detail: &problem.detail,
+        field: problem.field.as_deref(),
+        reason: problem.reason,
+    };
+    // Strings and numbers always serialize; were it not so, the status alone still says no.
+    let mut response = Response::new(serde_json::to_vec(&body).map(Bytes::from).unwrap_or_default());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(WWW_AUTHENTICATE, challenge(problem, request));
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            // RFC 9110 section 15.5.6: the field is there even if it is empty.
+            headers.insert(ALLOW, HeaderValue::from_static(problem.allow.unwrap_or_default()));
+        }
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// The challenge of a 401. It never says `Basic`, which would make a browser ask for a password.
+fn challenge(problem: &Problem, request: &RequestContext) -> HeaderValue {
+    const BARE: HeaderValue = HeaderValue::from_static("Bearer");
+    if !request.presented || problem.code == Code::MissingToken {
+        return BARE;
+    }
+    // The characters of an error_description (RFC 6750 section 3).
+    let plain = |text: &str| text.bytes().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~'));
+    let description = if plain(&problem.detail) { &problem.detail } else { problem.code.rule().title };
+    HeaderValue::try_from(format!("Bearer error=\"invalid_token\", error_description=\"{description}\""))
+        .unwrap_or(BARE)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::HeaderName;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const PRESENTED: RequestContext = RequestContext { presented: true };
+    const NOTHING_PRESENTED: RequestContext = RequestContext { presented: false };
+
+    fn body(response: &Response<Bytes>) -> Value {
+        serde_json::from_slice(response.body()).unwrap()
+    }
+
+    fn field(response: &Response<Bytes>, name: HeaderName) -> Option<&str> {
+        response.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn every_code_is_answered_with_its_status_and_its_name_and_is_not_cached() {
+        for code in Code::ALL {
+            let response = respond(&Problem::new(*code), &PRESENTED);
+            let rule = code.rule();
+            assert_eq!(response.status().as_u16(), rule.status, "{code:?}");
+            assert_eq!(field(&response, CONTENT_TYPE), Some("application/problem+json"));
+            assert_eq!(field(&response, CACHE_CONTROL), Some("no-store"));
+            let expected = json!({
+                "type": "about:blank",
+                "title": response.status().canonical_reason().unwrap(),
+                "status": rule.status,
+                "code": rule.name,
+                "detail": rule.title,
+            });
+            assert_eq!(body(&response), expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn each_status_has_the_fields_it_asks_for_and_no_others() {
+        for code in Code::ALL {
+            let response = respond(&Problem::new(*code), &NOTHING_PRESENTED);
+            let status = response.status().as_u16();
+            assert_eq!(field(&response, WWW_AUTHENTICATE).is_some(), status == 401, "{code:?}");
+            assert_eq!(field(&response, ALLOW).is_some(), status == 405, "{code:?}");
+            assert_eq!(field(&response, RETRY_AFTER), (status == 503).then_some("1"), "{code:?}");
+        }
+        let known = Problem { allow: Some("GET, DELETE"), ..Problem::new(Code::MethodNotAllowed) };
+        assert_eq!(field(&respond(&known, &PRESENTED), ALLOW), Some("GET, DELETE"));
+    }
+
+    #[test]
+    fn a_401_says_invalid_token_only_when_a_token_was_presented() {
+        let missing = Problem::new(Code::MissingToken);
+        for request in [NOTHING_PRESENTED, PRESENTED] {
+            assert_eq!(field(&respond(&missing, &request), WWW_AUTHENTICATE), Some("Bearer"));
+        }
+        let revoked = Problem::new(Code::SessionRevoked).because("logged_out");
+        assert_eq!(field(&respond(&revoked, &NOTHING_PRESENTED), WWW_AUTHENTICATE), Some("Bearer"));
+        let response = respond(&revoked, &PRESENTED);
+        assert_eq!(
+            field(&response, WWW_AUTHENTICATE),
+            Some("Bearer error=\"invalid_token\", error_description=\"The session was ended.\"")
+        );
+        assert_eq!(body(&response).get("reason"), Some(&json!("logged_out")));
+    }
+
+    #[test]
+    fn a_detail_cannot_break_out_of_the_challenge_or_of_the_body() {
+        for detail in ["a\", error=\"none", "a\\", "a\r\nSet-Cookie: b=c", "n\u{e4}h", "</script>\u{0}"] {
+            let response = respond(&Problem::with_detail(Code::UnknownToken, detail), &PRESENTED);
+            let challenge = field(&response, WWW_AUTHENTICATE).unwrap();
+            assert!(challenge.ends_with("error_description=\"There is no session for this token.\""), "{challenge}");
+            assert_eq!(body(&response).get("detail"), Some(&json!(detail)));
+        }
+    }
+
+    #[test]
+    fn the_part_at_fault_is_named() {
+        let response = respond(&Problem::invalid("lifetime", "It must be a duration."), &PRESENTED);
+        assert_eq!(body(&response).get("field"), Some(&json!("lifetime")));
+        assert_eq!(body(&response).get("detail"), Some(&json!("It must be a duration.")));
+    }
+}
