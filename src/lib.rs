@@ -3,5 +3,6 @@ pub mod clock;
 pub mod error;
 pub mod policy;
 pub mod session;
+pub mod store;
 pub mod token;
 pub mod user_agent;
