@@ -1,7 +1,7 @@
 //! The store's contract. Every test in a `both!` block is one sentence of it and runs against SQLite and PostgreSQL.
 
 #![allow(unreachable_pub, reason = "nothing depends on a test")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
 
 mod support;
 
