@@ -4,5 +4,6 @@ pub mod error;
 pub mod http;
 pub mod policy;
 pub mod session;
+pub mod store;
 pub mod token;
 pub mod user_agent;

@@ -6,6 +6,9 @@
 //!
 //! Cancel safety: a call that is dropped half-way has either happened whole or not at all; the store never sees half a
 //! transaction.
+//!
+//! Every state change writes its line of the audit log in the same transaction. Evictions are put down to the policy,
+//! everything else to the actor of the call.
 
 mod postgres;
 mod schema;
@@ -17,11 +20,11 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::session::{Actor, EndReason, Principal, Record, SessionId, SuspendReason, UserId};
-use crate::policy::OnExceed;
 use crate::token::Digest;
 
-pub use self::postgres::PostgresSettings;
+pub use self::postgres::{PostgresSettings, SecretUrl};
 pub use self::sqlite::SqliteSettings;
+pub use crate::policy::OnExceed;
 
 /// Which store to open.
 #[derive(Clone, Debug)]
@@ -42,6 +45,9 @@ pub enum Store {
 }
 
 /// Why the store did not do what it was asked to. Whatever it is, nothing is known about the session.
+///
+/// A change that failed with [`StoreError::Unreachable`] or [`StoreError::Timeout`] may still have happened, or may yet
+/// happen: the answer is what got lost. Asking again is safe, since every change is conditional.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be reached, refused the connection, or broke off.
@@ -62,6 +68,17 @@ pub enum StoreError {
     /// Another gateway holds the database file.
     #[error("{0}")]
     InUse(String),
+    /// The settings cannot work. The sentence never contains the value: it may hold a password.
+    #[error("{key}: {problem}")]
+    Settings {
+        /// The key in the configuration.
+        key: &'static str,
+        /// What is wrong.
+        problem: String,
+        /// The cause, if it is news.
+        #[source]
+        source: Option<Source>,
+    },
 }
 
 /// The cause of a [`StoreError`].
@@ -153,9 +170,9 @@ pub enum Which<'a> {
 /// Why, by whom and when sessions are ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending<'a> {
-    /// Why. When a user ends several sessions, `current` ends with [`EndReason::LoggedOut`] instead.
+    /// Why. Among the ended sessions, `current` ends with [`EndReason::LoggedOut`] instead.
     pub reason: EndReason,
-    /// The session from which the call was made, if any.
+    /// The session from which its own user made the call, if any.
     pub current: Option<SessionId>,
     /// By whom.
     pub actor: &'a Actor,
@@ -190,6 +207,12 @@ pub struct Position {
     pub created_at: Timestamp,
     /// Its id, which orders sessions of the same millisecond.
     pub id: SessionId,
+}
+
+impl Position {
+    /// Before everything.
+    const FIRST: Self =
+        Self { created_at: Timestamp::from_millis(i64::MAX), id: SessionId::from_uuid(uuid::Uuid::max()) };
 }
 
 /// A line of the audit log that belongs to no change of a session.
@@ -252,8 +275,8 @@ delegate! {
     /// When the store cannot be asked; the session then was not created, or nobody knows its token.
     create(new: NewSession) -> Creation;
 
-    /// Binds a session to the User-Agent and address of its first use, where it is not bound yet. The first of several
-    /// callers wins; a value that is there stays.
+    /// Binds an active session to the User-Agent and address of its first use, where it is not bound yet. The first of
+    /// several callers wins; a value that is there stays.
     ///
     /// # Errors
     /// When the store cannot be asked.
@@ -268,7 +291,7 @@ delegate! {
     /// Ends the sessions that are not ended yet, active and suspended ones alike, and says which.
     ///
     /// # Errors
-    /// When the store cannot be asked; nothing has then ended.
+    /// When the store cannot be asked. Either all of them have ended then or none; ending them again is safe.
     end(which: Which<'_>, ending: Ending<'_>) -> Vec<Ended>;
 
     /// Writes down the last uses of live sessions: time and address, each only forward in time.
@@ -306,8 +329,9 @@ pub struct Migrated {
 }
 
 impl Store {
-    /// Opens the store. PostgreSQL is not connected to yet, and an SQLite file is opened and locked at its first use, so that
-    /// a store that is down does not keep the gateway from starting.
+    /// Opens the store, on the tokio runtime that all later calls are made from. PostgreSQL is not connected to yet, and
+    /// an SQLite file is opened and locked at its first use, so that a store that is down does not keep the gateway from
+    /// starting.
     ///
     /// # Errors
     /// When the settings themselves cannot work, for example an unreadable CA file.

@@ -1,0 +1,175 @@
+//! The shared store: a PostgreSQL database that several gateways use at the same time.
+//!
+//! Each call takes a connection from the pool, is one transaction, and ends within a deadline that counts everything: the
+//! wait for a connection, connecting, and the answer.
+//!
+//! # Locks
+//! A creation locks its user's row first and so waits for other creations of that user. Every statement that changes
+//! several sessions locks them in the order of their ids, and no transaction has two such statements, so that no two of
+//! them can wait for each other.
+//!
+//! # Cancel safety
+//! Dropping an unfinished transaction queues a ROLLBACK ahead of anything that the connection is used for next. A
+//! connection that has let a call run into its deadline, or broke, does not go back to the pool.
+
+mod call;
+mod connect;
+mod create;
+mod end;
+mod migrate;
+mod read;
+mod value;
+mod write;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+
+pub use self::connect::SecretUrl;
+use super::schema::{self, MIGRATION_LIMIT};
+use super::{Creation, Ended, Ending, Event, Migrated, NewSession, Offender, Position, StoreError, Touch, Which};
+use crate::clock::Timestamp;
+use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
+use crate::token::Digest;
+
+/// How the PostgreSQL store is reached.
+#[derive(Clone, Debug)]
+pub struct PostgresSettings {
+    /// `postgres://user:password@host:port/database?sslmode=…`; `postgres:///database?host=/run/postgresql` for a socket.
+    ///
+    /// `sslmode` is `disable`, `prefer`, `require`, `verify-ca` or `verify-full`. Wherever TLS is used, the server's
+    /// certificate and name are verified: `require` and `verify-ca` mean here what `verify-full` means. `prefer` goes
+    /// without TLS only when the server has none. Without `sslmode`, sockets and this machine's loopback addresses go
+    /// without TLS, and everything else as `prefer`.
+    pub url: SecretUrl,
+    /// The most connections that are open at a time.
+    pub pool_size: NonZeroU32,
+    /// How long connecting may take, TLS and authentication included.
+    pub connect_timeout: Duration,
+    /// How long a call may take, the wait for a connection included. The server is told the same limit for statements,
+    /// for locks and for transactions that nothing is heard of.
+    pub timeout: Duration,
+    /// Certificates (PEM) of the authorities that may vouch for the server, instead of the system's. `sslrootcert` in
+    /// the URL says the same; this one counts.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A PostgreSQL database as a store.
+#[derive(Clone)]
+pub struct Postgres {
+    pool: Pool,
+    timeout: Duration,
+    /// How many calls may wait for a connection.
+    queue: usize,
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").field("pool", &self.pool.status()).finish_non_exhaustive()
+    }
+}
+
+impl Postgres {
+    pub(super) fn open(settings: &PostgresSettings) -> Result<Self, StoreError> {
+        const WAITING_PER_CONNECTION: usize = 64;
+
+        let pool = connect::pool(settings)?;
+        let queue = pool.status().max_size.saturating_mul(WAITING_PER_CONNECTION);
+        Ok(Self { pool, timeout: settings.timeout, queue })
+    }
+
+    pub(super) async fn migrate(&self) -> Result<Migrated, StoreError> {
+        // With the ordinary limit, so that a store that is down is not waited for.
+        let (call, client) = self.begin(self.timeout).await?;
+        let found = call.bounded(migrate::version(&client)).await;
+        let from = call.settle(client, found)?;
+        schema::refuse_newer(from)?;
+        if from == schema::VERSION {
+            return Ok(Migrated { from, to: from });
+        }
+        let (call, mut client) = self.begin(MIGRATION_LIMIT).await?;
+        let migrated = call.bounded(migrate::migrate(&mut client)).await;
+        call.settle(client, migrated)
+    }
+
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let found = call.bounded(migrate::version(&client)).await;
+        schema::require_current(call.settle(client, found)?)
+    }
+
+    pub(super) async fn find(&self, digest: &Digest) -> Result<Option<Record>, StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let found = call.bounded(read::find(&client, digest)).await;
+        call.settle(client, found)
+    }
+
+    pub(super) async fn get(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let found = call.bounded(read::get(&client, id)).await;
+        call.settle(client, found)
+    }
+
+    pub(super) async fn list_live(
+        &self,
+        user: &UserId,
+        after: Option<Position>,
+        limit: u32,
+        now: Timestamp,
+        idle_since: Option<Timestamp>,
+    ) -> Result<Vec<Record>, StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let listed = call.bounded(read::list_live(&client, user, after, limit, now, idle_since)).await;
+        call.settle(client, listed)
+    }
+
+    pub(super) async fn create(&self, new: NewSession) -> Result<Creation, StoreError> {
+        let (call, mut client) = self.begin(self.timeout).await?;
+        let created = call.bounded(create::create(&mut client, &new)).await;
+        call.settle(client, created)
+    }
+
+    pub(super) async fn bind(&self, id: SessionId, user_agent: &str, ip: IpAddr) -> Result<(), StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let bound = call.bounded(write::bind(&client, id, user_agent, ip)).await;
+        call.settle(client, bound)
+    }
+
+    pub(super) async fn suspend(
+        &self,
+        id: SessionId,
+        reason: SuspendReason,
+        actor: &Actor,
+        offender: Option<Offender<'_>>,
+        now: Timestamp,
+    ) -> Result<Option<Ended>, StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let suspended = call.bounded(write::suspend(&client, id, reason, actor, offender, now)).await;
+        call.settle(client, suspended)
+    }
+
+    pub(super) async fn end(&self, which: Which<'_>, ending: Ending<'_>) -> Result<Vec<Ended>, StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let ended = call.bounded(end::end(&client, which, ending)).await;
+        call.settle(client, ended)
+    }
+
+    pub(super) async fn touch(&self, touches: &[Touch]) -> Result<(), StoreError> {
+        if touches.is_empty() {
+            return Ok(());
+        }
+        let (call, client) = self.begin(self.timeout).await?;
+        let touched = call.bounded(write::touch(&client, touches)).await;
+        call.settle(client, touched)
+    }
+
+    pub(super) async fn record(&self, event: Event) -> Result<(), StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let recorded = call.bounded(write::record(&client, &event)).await;
+        call.settle(client, recorded)
+    }
+}

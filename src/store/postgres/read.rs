@@ -1,0 +1,95 @@
+//! Looking sessions up: one statement each.
+
+use deadpool_postgres::Object;
+use tokio_postgres::Row;
+
+use super::call::Trouble;
+use super::value::Time;
+use crate::clock::Timestamp;
+use crate::session::{Record, SessionId, UserId};
+use crate::store::{Position, schema};
+use crate::token::Digest;
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.id, s.token_hash, s.user_id, s.roles, s.name, s.email, s.claims::text AS claims, s.state, \
+             s.state_reason, s.created_at, s.expires_at, s.last_seen_at, s.last_ip, s.user_agent, s.bound_ip, \
+             s.ended_at, s.ended_by, u.enabled, u.not_before \
+             FROM sessions s JOIN users u ON u.id = s.user_id ",
+            $rest
+        )
+    };
+}
+
+pub(super) async fn find(client: &Object, digest: &Digest) -> Result<Option<Record>, Trouble> {
+    let statement = client.prepare_cached(select!("WHERE s.token_hash = $1")).await?;
+    let found = client.query_opt(&statement, &[&digest.as_bytes().as_slice()]).await?;
+    found.as_ref().map(record).transpose()
+}
+
+pub(super) async fn get(client: &Object, id: SessionId) -> Result<Option<Record>, Trouble> {
+    let statement = client.prepare_cached(select!("WHERE s.id = $1")).await?;
+    let found = client.query_opt(&statement, &[&id.as_uuid()]).await?;
+    found.as_ref().map(record).transpose()
+}
+
+pub(super) async fn list_live(
+    client: &Object,
+    user: &UserId,
+    after: Option<Position>,
+    limit: u32,
+    now: Timestamp,
+    idle_since: Option<Timestamp>,
+) -> Result<Vec<Record>, Trouble> {
+    let after = after.unwrap_or(Position::FIRST);
+    let statement = client
+        .prepare_cached(select!(
+            "WHERE s.user_id = $1 AND s.state <> 'ended' AND s.state = 'active' \
+             AND (s.expires_at IS NULL OR s.expires_at > $2) AND s.last_seen_at >= $3 \
+             AND (u.not_before IS NULL OR s.created_at >= u.not_before) AND (s.created_at, s.id) < ($4, $5) \
+             ORDER BY s.created_at DESC, s.id DESC LIMIT $6"
+        ))
+        .await?;
+    let rows = client
+        .query(
+            &statement,
+            &[
+                &user.as_str(),
+                &Time(now),
+                &Time(idle_since.unwrap_or(Timestamp::from_millis(i64::MIN))),
+                &Time(after.created_at),
+                &after.id.as_uuid(),
+                &i64::from(limit),
+            ],
+        )
+        .await?;
+    rows.iter().map(record).collect()
+}
+
+fn record(row: &Row) -> Result<Record, Trouble> {
+    let time_opt = |column| Ok::<_, tokio_postgres::Error>(row.try_get::<_, Option<Time>>(column)?.map(|time| time.0));
+    let time = |column| Ok::<_, tokio_postgres::Error>(row.try_get::<_, Time>(column)?.0);
+    let row = schema::Row {
+        id: row.try_get("id")?,
+        token_hash: row.try_get("token_hash")?,
+        user_id: row.try_get("user_id")?,
+        roles: row.try_get("roles")?,
+        name: row.try_get("name")?,
+        email: row.try_get("email")?,
+        claims: row.try_get("claims")?,
+        state: row.try_get("state")?,
+        state_reason: row.try_get("state_reason")?,
+        created_at: time("created_at")?,
+        expires_at: time_opt("expires_at")?,
+        last_seen_at: time("last_seen_at")?,
+        last_ip: row.try_get("last_ip")?,
+        user_agent: row.try_get("user_agent")?,
+        bound_ip: row.try_get("bound_ip")?,
+        ended_at: time_opt("ended_at")?,
+        ended_by: row.try_get("ended_by")?,
+        user_enabled: row.try_get("enabled")?,
+        not_before: time_opt("not_before")?,
+    };
+    Ok(Record::try_from(row)?)
+}

@@ -1,0 +1,307 @@
+//! What the writer is asked. Each function runs inside the writer's transaction, with nobody else writing.
+
+use std::net::IpAddr;
+
+use rusqlite::{Connection, Row, named_params, params};
+use uuid::Uuid;
+
+use super::read;
+use crate::clock::Timestamp;
+use crate::session::{Actor, EndReason, SessionId, SuspendReason, UserId};
+use crate::store::schema::{self, kind};
+use crate::store::{Creation, Ended, Ending, Event, Migrated, NewSession, OnExceed, StoreError, Touch, Which};
+
+pub(super) fn migrate(db: &Connection) -> Result<Migrated, StoreError> {
+    let from = read::version(db)?;
+    schema::refuse_newer(from)?;
+    for (to, script) in (1_u32..).zip(schema::SQLITE).filter(|(to, _)| *to > from) {
+        db.execute_batch(script)?;
+        db.execute("DELETE FROM schema_version", [])?;
+        db.execute("INSERT INTO schema_version (version) VALUES (?1)", [to])?;
+    }
+    Ok(Migrated { from, to: schema::VERSION })
+}
+
+pub(super) fn create(db: &Connection, new: &NewSession) -> Result<Creation, StoreError> {
+    let user = new.principal.user.as_str();
+    db.prepare_cached("INSERT INTO users (id) VALUES (?1) ON CONFLICT (id) DO NOTHING")?.execute([user])?;
+    let (enabled, max_sessions, not_before): (bool, Option<u32>, Option<i64>) = db
+        .prepare_cached("SELECT enabled, max_sessions, not_before FROM users WHERE id = ?1")?
+        .query_row([user], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    if !enabled {
+        return Ok(Creation::UserDisabled);
+    }
+
+    let mut evicted = Vec::new();
+    if let Some(limit) = new.limit.resolve(max_sessions) {
+        let live = live_sessions(db, new, not_before)?;
+        let max = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+        let excess = (live.len() + 1).saturating_sub(max);
+        if excess > 0 && new.limit.on_exceed == OnExceed::RejectNew {
+            // Nothing has been changed: a user with live sessions had a row already.
+            return Ok(Creation::TooMany { limit });
+        }
+        evicted.extend(live.into_iter().take(excess));
+    }
+
+    let mut ended = Vec::new();
+    if let Some(replaced) = new.replaces {
+        ended.extend(end_for(db, replaced, new, EndReason::Replaced)?);
+    }
+    for id in evicted {
+        ended.extend(end_for(db, id, new, EndReason::Evicted)?);
+    }
+    insert(db, new)?;
+    Ok(Creation::Created { ended })
+}
+
+/// The user's live sessions but for the one to be replaced, those first that give way first.
+fn live_sessions(db: &Connection, new: &NewSession, not_before: Option<i64>) -> Result<Vec<SessionId>, StoreError> {
+    let order = match new.limit.on_exceed {
+        OnExceed::EvictOldest | OnExceed::RejectNew => "created_at, id",
+        OnExceed::EvictLeastRecent => "last_seen_at, id",
+    };
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT id FROM sessions WHERE user_id = :user AND state <> 'ended' AND state = 'active' \
+         AND (expires_at IS NULL OR expires_at > :now) AND last_seen_at >= :idle_since \
+         AND created_at >= :not_before AND id IS NOT :replaced ORDER BY {order}"
+    ))?;
+    let rows = statement.query_map(
+        named_params! {
+            ":user": new.principal.user.as_str(),
+            ":now": new.now.as_millis(),
+            ":idle_since": new.limit.idle_since.map_or(i64::MIN, Timestamp::as_millis),
+            ":not_before": not_before.unwrap_or(i64::MIN),
+            ":replaced": new.replaces.map(|id| id.as_uuid().into_bytes()),
+        },
+        |row| Ok(SessionId::from_uuid(Uuid::from_bytes(row.get(0)?))),
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Ends one session because the new one comes.
+fn end_for(db: &Connection, id: SessionId, new: &NewSession, reason: EndReason) -> Result<Option<Ended>, StoreError> {
+    let (kind, actor) =
+        if reason == EndReason::Evicted { (kind::EVICTED, &Actor::Policy) } else { (kind::ENDED, &new.actor) };
+    let ending = Ending { reason, current: None, actor, now: new.now };
+    let mut statement = db.prepare_cached(&format!("{END} AND id = :id {RETURNING}"))?;
+    let mut rows = statement.query_map(
+        named_params! {
+            ":reason": reason.name(), ":current": None::<[u8; 16]>, ":now": new.now.as_millis(),
+            ":actor": schema::actor(actor), ":id": id.as_uuid().as_bytes(),
+        },
+        gone,
+    )?;
+    let Some(gone) = rows.next().transpose()? else { return Ok(None) };
+    gone.log(db, &ending, kind, schema::gave_way_detail(reason, new.id))?;
+    Ok(Some(gone.ended()?))
+}
+
+fn insert(db: &Connection, new: &NewSession) -> Result<(), StoreError> {
+    let principal = &new.principal;
+    let roles: Vec<&str> = principal.roles.iter().map(|role| role.as_str()).collect();
+    let user_agent = schema::storable_opt(new.user_agent.as_deref());
+    let ip = new.ip.map(|ip| ip.to_string());
+    db.prepare_cached(
+        "INSERT INTO sessions (id, token_hash, user_id, roles, name, email, claims, created_at, expires_at, \
+         last_seen_at, last_ip, user_agent, bound_ip) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?8, ?10, ?11, ?10)",
+    )?
+    .execute(params![
+        new.id.as_uuid().as_bytes(),
+        new.digest.as_bytes(),
+        principal.user.as_str(),
+        roles.join(","),
+        schema::storable_opt(principal.name.as_deref()),
+        schema::storable_opt(principal.email.as_deref()),
+        schema::claims(principal),
+        new.now.as_millis(),
+        new.expires_at.map(Timestamp::as_millis),
+        ip,
+        user_agent,
+    ])?;
+    let entry = Entry {
+        session: Some(new.id.as_uuid()),
+        user: Some(principal.user.as_str().to_owned()),
+        actor: schema::actor(&new.actor),
+        ip: new.ip,
+        user_agent: new.user_agent.clone(),
+        ..Entry::new(kind::CREATED, new.now, "{}".to_owned())
+    };
+    entry.insert(db)
+}
+
+pub(super) fn bind(db: &Connection, id: SessionId, user_agent: &str, ip: IpAddr) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "UPDATE sessions SET user_agent = coalesce(user_agent, ?2), bound_ip = coalesce(bound_ip, ?3) \
+         WHERE id = ?1 AND state = 'active' AND (user_agent IS NULL OR bound_ip IS NULL)",
+    )?
+    .execute(params![id.as_uuid().as_bytes(), user_agent, ip.to_string()])?;
+    Ok(())
+}
+
+pub(super) fn suspend(
+    db: &Connection,
+    id: SessionId,
+    reason: SuspendReason,
+    entry: Entry,
+) -> Result<Option<Ended>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "UPDATE sessions SET state = 'suspended', state_reason = ?2 WHERE id = ?1 AND state = 'active' \
+         RETURNING id, token_hash, user_id, state_reason",
+    )?;
+    let mut rows = statement.query_map(params![id.as_uuid().as_bytes(), reason.name()], gone)?;
+    let Some(gone) = rows.next().transpose()? else { return Ok(None) };
+    let digest = schema::digest(id, &gone.token_hash)?;
+    Entry { session: Some(gone.id), user: Some(gone.user_id), ..entry }.insert(db)?;
+    Ok(Some(Ended { id, digest, reason: None }))
+}
+
+/// [`Which`], owned.
+pub(super) enum Doomed {
+    One(SessionId),
+    OwnedBy(UserId, Vec<SessionId>),
+    AllBut(UserId, Option<SessionId>),
+}
+
+impl From<Which<'_>> for Doomed {
+    fn from(which: Which<'_>) -> Self {
+        match which {
+            Which::One(id) => Self::One(id),
+            Which::OwnedBy(user, ids) => Self::OwnedBy(user.clone(), ids.to_vec()),
+            Which::AllBut(user, spared) => Self::AllBut(user.clone(), Some(spared)),
+            Which::AllOf(user) => Self::AllBut(user.clone(), None),
+        }
+    }
+}
+
+/// Ends what is not ended yet; the rest of the condition follows.
+const END: &str = "UPDATE sessions SET state = 'ended', \
+     state_reason = CASE WHEN id IS :current THEN 'logged_out' ELSE :reason END, ended_at = :now, ended_by = :actor \
+     WHERE state <> 'ended'";
+const RETURNING: &str = "RETURNING id, token_hash, user_id, state_reason";
+
+pub(super) fn end(db: &Connection, doomed: &Doomed, ending: Ending<'_>) -> Result<Vec<Ended>, StoreError> {
+    let reason = ending.reason.name();
+    let current = ending.current.map(|id| id.as_uuid().into_bytes());
+    let now = ending.now.as_millis();
+    let actor = schema::actor(ending.actor);
+    let mut gone_rows: Vec<Gone> = Vec::new();
+    let mut run = |condition: &str, id: Option<SessionId>, user: Option<&UserId>| {
+        let id = id.map(|id| id.as_uuid().into_bytes());
+        let mut statement = db.prepare_cached(&format!("{END} AND {condition} {RETURNING}"))?;
+        let given = named_params! {
+            ":reason": reason, ":current": current, ":now": now, ":actor": actor,
+            ":id": id, ":user": user.map(UserId::as_str),
+        };
+        gone_rows.extend(statement.query_map(given, gone)?.collect::<Result<Vec<_>, _>>()?);
+        Ok::<_, StoreError>(())
+    };
+    match doomed {
+        Doomed::One(id) => run("id = :id AND :user IS NULL", Some(*id), None)?,
+        Doomed::OwnedBy(user, ids) => {
+            for id in ids {
+                run("id = :id AND user_id = :user", Some(*id), Some(user))?;
+            }
+        }
+        Doomed::AllBut(user, spared) => run("user_id = :user AND id IS NOT :id", *spared, Some(user))?,
+    }
+    let mut ended = Vec::with_capacity(gone_rows.len());
+    for gone in gone_rows {
+        gone.log(db, &ending, kind::ENDED, schema::reason_detail(&gone.reason))?;
+        ended.push(gone.ended()?);
+    }
+    Ok(ended)
+}
+
+/// What [`RETURNING`] gives of a session whose state was just changed.
+struct Gone {
+    id: Uuid,
+    token_hash: Vec<u8>,
+    user_id: String,
+    reason: String,
+}
+
+fn gone(row: &Row<'_>) -> rusqlite::Result<Gone> {
+    Ok(Gone { id: Uuid::from_bytes(row.get(0)?), token_hash: row.get(1)?, user_id: row.get(2)?, reason: row.get(3)? })
+}
+
+impl Gone {
+    fn log(&self, db: &Connection, ending: &Ending<'_>, kind: &'static str, detail: String) -> Result<(), StoreError> {
+        let entry = Entry {
+            session: Some(self.id),
+            user: Some(self.user_id.clone()),
+            actor: schema::actor(ending.actor),
+            ..Entry::new(kind, ending.now, detail)
+        };
+        entry.insert(db)
+    }
+
+    fn ended(&self) -> Result<Ended, StoreError> {
+        let id = SessionId::from_uuid(self.id);
+        let digest = schema::digest(id, &self.token_hash)?;
+        Ok(Ended { id, digest, reason: Some(schema::end_reason(id, &self.reason)?) })
+    }
+}
+
+pub(super) fn touch(db: &Connection, touches: &[Touch]) -> Result<(), StoreError> {
+    let mut statement = db.prepare_cached(
+        "UPDATE sessions SET last_seen_at = ?2, last_ip = ?3 \
+         WHERE id = ?1 AND state = 'active' AND last_seen_at < ?2",
+    )?;
+    for touch in touches {
+        statement.execute(params![touch.id.as_uuid().as_bytes(), touch.at.as_millis(), touch.ip.to_string()])?;
+    }
+    Ok(())
+}
+
+/// A row of `events`.
+pub(super) struct Entry {
+    pub(super) kind: &'static str,
+    pub(super) at: Timestamp,
+    pub(super) session: Option<Uuid>,
+    pub(super) user: Option<String>,
+    pub(super) actor: String,
+    pub(super) ip: Option<IpAddr>,
+    pub(super) user_agent: Option<String>,
+    pub(super) detail: String,
+}
+
+impl Entry {
+    pub(super) const fn new(kind: &'static str, at: Timestamp, detail: String) -> Self {
+        Self { kind, at, session: None, user: None, actor: String::new(), ip: None, user_agent: None, detail }
+    }
+
+    pub(super) fn insert(&self, db: &Connection) -> Result<(), StoreError> {
+        db.prepare_cached(
+            "INSERT INTO events (at, kind, session_id, user_id, actor, ip, user_agent, detail) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            self.at.as_millis(),
+            self.kind,
+            self.session.map(Uuid::into_bytes),
+            self.user,
+            self.actor,
+            self.ip.map(|ip| ip.to_string()),
+            schema::storable_opt(self.user_agent.as_deref()),
+            self.detail,
+        ])?;
+        Ok(())
+    }
+}
+
+impl From<Event> for Entry {
+    fn from(event: Event) -> Self {
+        Self {
+            kind: event.kind,
+            at: event.at,
+            session: event.session.map(SessionId::as_uuid),
+            user: event.user.map(|user| user.as_str().to_owned()),
+            actor: schema::actor(&event.actor),
+            ip: event.ip,
+            user_agent: event.user_agent,
+            detail: event.detail.to_string(),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The store's contract. Every test in a `both!` block is one sentence of it and runs against SQLite and PostgreSQL.
+
+#![allow(unreachable_pub, reason = "nothing depends on a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
+
+mod support;
+
+/// Makes each test twice: `…::sqlite::name` and `…::postgres::name`.
+macro_rules! both {
+    ($(async fn $name:ident($fixture:ident) $body:block)*) => {
+        mod sqlite {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let $fixture = Fixture::sqlite().await;
+                $body
+            })*
+        }
+
+        mod postgres {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let $fixture = Fixture::postgres().await;
+                $body
+            })*
+        }
+    };
+}
+
+#[path = "store/creating.rs"]
+mod creating;
+#[path = "store/ending.rs"]
+mod ending;
+#[path = "store/fixture.rs"]
+mod fixture;
+#[path = "store/living.rs"]
+mod living;
+#[path = "store/postgres_alone.rs"]
+mod postgres_alone;
+#[path = "store/schema.rs"]
+mod schema;
+#[path = "store/sqlite_alone.rs"]
+mod sqlite_alone;

@@ -1,0 +1,306 @@
+//! What only the shared store has: a server, which may be gone, mute or an impostor.
+
+use std::fs;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use session_gateway::clock;
+use session_gateway::session::{EndReason, State};
+use session_gateway::store::{PostgresSettings, Settings, Store, StoreError, Which};
+use tempfile::TempDir;
+
+use crate::fixture::{Fixture, Place, TIMEOUT, at, new, new_with_token, postgres_settings, user};
+use crate::support::postgres::{Cluster, Database, fresh_database};
+
+const LIMIT: Duration = Duration::from_millis(700);
+/// How much later than its limit a call may come back, on a machine that is busy with other tests.
+const GRACE: Duration = Duration::from_secs(5);
+
+fn open(settings: PostgresSettings) -> Store {
+    Store::open(&Settings::Postgres(settings)).unwrap()
+}
+
+fn impatient(url: String) -> PostgresSettings {
+    PostgresSettings { timeout: LIMIT, connect_timeout: LIMIT, ..postgres_settings(url) }
+}
+
+/// Asks everything of a store that can be asked of it, each time with a limit on how long it may take.
+async fn every_call_fails(store: &Store, expected: fn(&StoreError) -> bool) {
+    let (new, token) = new_with_token("ann", at(0));
+    let began = clock::monotonic();
+    let within = |began: Instant, error: StoreError| {
+        assert!(expected(&error), "{error:?}");
+        assert!(began.elapsed() < LIMIT + GRACE, "{:?}", began.elapsed());
+    };
+    let touch = session_gateway::store::Touch { id: new.id, at: at(0), ip: crate::fixture::ip("::1") };
+    let touches = [touch];
+    let digest = token.digest();
+    let (found, created, touched, checked, migrated) =
+        tokio::join!(store.find(&digest), store.create(new), store.touch(&touches), store.check(), store.migrate());
+    within(began, found.unwrap_err());
+    within(began, created.unwrap_err());
+    within(began, touched.unwrap_err());
+    within(began, checked.unwrap_err());
+    within(began, migrated.unwrap_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_stopped_is_unreachable_at_once_and_served_again_when_it_is_back() {
+    let cluster = Cluster::start(&[]);
+    let store = open(postgres_settings(cluster.fresh_database().url()));
+    store.migrate().await.unwrap();
+    let kept = new("ann", at(0));
+    store.create(kept.clone()).await.unwrap();
+
+    cluster.stop();
+    let began = clock::monotonic();
+    for _ in 0..20 {
+        let error = store.get(kept.id).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+    }
+    assert!(began.elapsed() < TIMEOUT / 4, "{:?}", began.elapsed());
+    every_call_fails(&store, |error| matches!(error, StoreError::Unreachable(_))).await;
+
+    cluster.restart();
+    assert_eq!(store.get(kept.id).await.unwrap().unwrap().state, State::Active);
+    store.create(new("ann", at(1))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_given_up_in_time_and_served_again_when_it_goes_on() {
+    let cluster = Cluster::start(&[]);
+    let store = open(impatient(cluster.fresh_database().url()));
+    // The first statement on a busy machine may take longer than this test's limit.
+    while store.migrate().await.is_err() {}
+    let kept = new("ann", at(0));
+    store.create(kept.clone()).await.unwrap();
+
+    cluster.signal("STOP");
+    for _ in 0..3 {
+        every_call_fails(&store, |error| matches!(error, StoreError::Timeout(_))).await;
+    }
+    cluster.signal("CONT");
+    let mut answer = store.get(kept.id).await;
+    while let Err(error) = &answer {
+        assert!(matches!(error, StoreError::Timeout(_)), "{error:?}");
+        answer = store.get(kept.id).await;
+    }
+    assert_eq!(answer.unwrap().unwrap().state, State::Active);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_connections_and_says_nothing_is_given_up_in_time() {
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = mute.local_addr().unwrap().port();
+    let store = open(impatient(format!("postgres://ann@127.0.0.1:{port}/x")));
+    every_call_fails(&store, |error| matches!(error, StoreError::Timeout(_))).await;
+}
+
+#[tokio::test]
+async fn more_waiting_calls_than_the_queue_holds_are_refused_at_once() {
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = mute.local_addr().unwrap().port();
+    let one = std::num::NonZeroU32::MIN;
+    let settings = PostgresSettings { pool_size: one, ..impatient(format!("postgres://ann@127.0.0.1:{port}/x")) };
+    let store = open(settings);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let store = store.clone();
+        calls.spawn(async move { store.check().await.unwrap_err() });
+    }
+    let first = calls.join_next().await.unwrap().unwrap();
+    assert!(matches!(first, StoreError::Overloaded), "{first:?}");
+    let all = calls.join_all().await;
+    let late = all.iter().filter(|error| matches!(error, StoreError::Timeout(_))).count();
+    assert!((64..100).contains(&late), "{late}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_waits_for_a_lock_too_long_is_given_up_and_leaves_nothing() {
+    let fixture = Fixture::postgres().await;
+    fixture.session("ann", at(0)).await;
+    let Place::Postgres(database) = &fixture.place else { panic!() };
+    let impatient = open(impatient(database.url()));
+    while impatient.check().await.is_err() {}
+    let other = database.connect().await;
+    other.batch_execute("BEGIN; SELECT * FROM users FOR UPDATE").await.unwrap();
+    let error = impatient.create(new("ann", at(1))).await.unwrap_err();
+    assert!(matches!(error, StoreError::Timeout(limit) if limit == LIMIT), "{error:?}");
+    other.batch_execute("ROLLBACK").await.unwrap();
+    // Waits for the lock that the given-up creation may still ask for, and finds nothing of it.
+    fixture.session("ann", at(2)).await;
+    assert_eq!(fixture.live("ann", at(3)).await.len(), 2);
+    assert_eq!(fixture.events("session_created").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_dropped_at_any_moment_happened_whole_or_not_at_all() {
+    let fixture = Fixture::postgres().await;
+    let Place::Postgres(database) = &fixture.place else { panic!() };
+    let settings = PostgresSettings { pool_size: std::num::NonZeroU32::MIN, ..postgres_settings(database.url()) };
+    // One connection, so that whatever a dropped call leaves on it meets the next one.
+    let store = open(settings);
+    for step in 0..150 {
+        let mut new = new("ann", at(step));
+        new.limit = crate::fixture::max(1, session_gateway::store::OnExceed::EvictOldest);
+        let _ = tokio::time::timeout(Duration::from_micros(step * 40), store.create(new)).await;
+    }
+    store.check().await.unwrap();
+    let mut last = new("ann", at(150));
+    last.limit = crate::fixture::max(1, session_gateway::store::OnExceed::EvictOldest);
+    store.create(last.clone()).await.unwrap();
+    assert_eq!(fixture.live("ann", at(151)).await, [last.id]);
+    let created = fixture.events("session_created").await.len();
+    assert_eq!(fixture.rows("sessions").await.len(), created);
+    assert_eq!(fixture.events("session_evicted").await.len(), created - 1);
+    assert!(created > 1, "no creation was fast enough to happen");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_the_server_ends_costs_no_more_than_the_calls_on_it() {
+    let fixture = Fixture::postgres().await;
+    let id = fixture.session("ann", at(0)).await;
+    let Place::Postgres(database) = &fixture.place else { panic!() };
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    database.connect().await.batch_execute(kill).await.unwrap();
+    let mut broken = 0;
+    while let Err(error) = fixture.store.get(id).await {
+        assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+        broken += 1;
+    }
+    assert!(broken <= 8, "{broken}");
+    assert_eq!(fixture.end(Which::One(id), EndReason::Revoked, None).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_connection_is_reported_with_its_cause_and_without_the_password() {
+    let Database { port, .. } = fresh_database();
+    let store = open(postgres_settings(format!("postgres://nobody-knows:hunter2@127.0.0.1:{port}/nowhere")));
+    let error = store.check().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+    let mut text = format!("{error:?} {store:?}");
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(error) = cause {
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    assert!(text.contains("nobody-knows") && !text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_works_as_well_as_an_address() {
+    let database = fresh_database();
+    let store = open(postgres_settings(database.socket_url()));
+    store.migrate().await.unwrap();
+    store.check().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_may_have_tables_of_the_same_names() {
+    let database = fresh_database();
+    let client = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(client.1);
+    client.0.batch_execute("CREATE TABLE users (name text); CREATE TABLE sessions (key text)").await.unwrap();
+    let store = open(postgres_settings(database.url()));
+    store.migrate().await.unwrap();
+    store.create(new("ann", at(0))).await.unwrap();
+    assert_eq!(store.list_live(&user("ann"), None, 9, at(1), None).await.unwrap().len(), 1);
+    let rows = client.0.query("SELECT * FROM public.users", &[]).await.unwrap();
+    assert!(rows.is_empty());
+}
+
+/// The operator who has no right to create schemas gets one made and owns it; nothing else is needed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prepared_schema_is_enough_for_an_account_with_few_rights() {
+    let database = fresh_database();
+    let client = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(client.1);
+    let role = format!("few_{}", database.name);
+    let prepare = format!("CREATE ROLE {role} LOGIN; CREATE SCHEMA session_gateway AUTHORIZATION {role}");
+    client.0.batch_execute(&prepare).await.unwrap();
+    let store = open(postgres_settings(database.url().replace("postgres@", &format!("{role}@"))));
+    store.migrate().await.unwrap();
+    store.create(new("ann", at(0))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_tls_the_server_must_prove_its_name_to_a_trusted_authority() {
+    let certificates = Certificates::make();
+    let mut cluster = Cluster::start(&[]);
+    let plain = cluster.fresh_database();
+    let tls = |mode: &str, host: &str, ca: &str| {
+        let url = format!("{}?sslmode={mode}", plain.url_at(host, plain.port));
+        open(PostgresSettings { ca_file: Some(certificates.path(ca)), ..postgres_settings(url) })
+    };
+
+    // The server has no TLS yet: required is refused, preferred goes without.
+    let error = tls("require", "127.0.0.1", "ca.pem").migrate().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+    tls("prefer", "127.0.0.1", "ca.pem").migrate().await.unwrap();
+
+    let (certificate, key) = (certificates.path("server.pem"), certificates.path("server.key"));
+    let (certificate, key) = (cluster.lend(&certificate), cluster.lend(&key));
+    cluster.set(&[
+        "ssl=on".to_owned(),
+        format!("ssl_cert_file={}", certificate.display()),
+        format!("ssl_key_file={}", key.display()),
+    ]);
+    cluster.stop();
+    cluster.restart();
+
+    for mode in ["prefer", "require", "verify-ca", "verify-full"] {
+        tls(mode, "localhost", "ca.pem").check().await.unwrap_or_else(|error| panic!("{mode}: {error:?}"));
+        for (host, ca) in [("localhost", "foreign.pem"), ("127.0.0.1", "ca.pem")] {
+            let error = tls(mode, host, ca).check().await.unwrap_err();
+            let StoreError::Unreachable(cause) = &error else { panic!("{mode} {host} {ca}: {error:?}") };
+            assert!(format!("{cause:?}").contains("InvalidCertificate"), "{mode} {host} {ca}: {cause:?}");
+        }
+    }
+    let url = format!("{}&sslrootcert={}", "?sslmode=verify-full", certificates.path("ca.pem").display());
+    let store = open(postgres_settings(format!("{}{url}", plain.url_at("localhost", plain.port))));
+    store.check().await.unwrap();
+    let secured = plain.connect().await;
+    let sql = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+               WHERE application_name = 'session-gateway'";
+    assert!(secured.query_one(sql, &[]).await.unwrap().get::<_, bool>(0), "the gateway's connection is not encrypted");
+}
+
+/// Two authorities, and a certificate of the first for a server named localhost.
+struct Certificates(TempDir);
+
+impl Certificates {
+    fn make() -> Self {
+        let made = Self(tempfile::tempdir().unwrap());
+        for authority in ["ca", "foreign"] {
+            made.openssl(&format!(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={authority} \
+                 -addext basicConstraints=critical,CA:TRUE -keyout {authority}.key -out {authority}.pem"
+            ));
+        }
+        made.openssl(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout server.key \
+             -out server.csr",
+        );
+        fs::write(made.path("extensions"), "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n").unwrap();
+        made.openssl(
+            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions \
+             -out server.pem",
+        );
+        made
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let mut command = Command::new("openssl");
+        let output = command.args(arguments.split_whitespace()).current_dir(Path::new(self.0.path())).output();
+        let output = output.expect("the openssl program is needed to make certificates");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
