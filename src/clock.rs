@@ -122,11 +122,16 @@ pub fn wall() -> Timestamp {
     SystemTime::now().into()
 }
 
-/// The monotonic clock, for durations and deadlines inside this process.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the monotonic clock")]
+/// The monotonic clock, for durations inside this process.
 pub fn uptime() -> Uptime {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    static START: LazyLock<Instant> = LazyLock::new(monotonic);
     Uptime(u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX))
+}
+
+/// The monotonic clock in the form in which the runtime's timers take a deadline.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the monotonic clock")]
+pub fn monotonic() -> Instant {
+    Instant::now()
 }
 
 #[cfg(test)]

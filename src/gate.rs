@@ -13,7 +13,6 @@ mod reject;
 mod route;
 mod upstream;
 
-use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -119,8 +118,9 @@ async fn pass(
                 by_cookie,
                 now: exchange.began.wall,
             };
-            let request = request.map(|body| RequestBody::new(body, client.clone()));
-            match api::answer(call, admitted, request).await {
+            let (parts, body) = request.into_parts();
+            let body = RequestBody::new(body, client.clone());
+            match api::answer(call, admitted, &parts, async |bound| body.read_whole(bound).await).await {
                 Ok(response) => (response.map(ResponseBody::whole), Verdict::Answered),
                 Err(problem) => reject::with_problem(&problem, presented),
             }
@@ -164,7 +164,7 @@ fn locate<'a>(client: &'a Client, request: &Request<Incoming>) -> Result<Located
     let caller = Caller::resolve(client.peer, client.transport, request.headers(), &config.server.trusted_proxies);
     let host = caller.host.or(own);
     let place = route::find(config, host.as_ref(), request.method(), &target)?;
-    let host = host.map(|host| host.to_header_value(request.headers().get(HOST)));
+    let host = host.and_then(|host| host.to_header_value(request.headers().get(HOST)));
     Ok(Located { target, place, client_ip: caller.ip, scheme: caller.scheme, host })
 }
 

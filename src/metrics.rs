@@ -77,8 +77,10 @@ impl Gauge {
 }
 
 /// The upper bounds of the duration buckets, in microseconds; a last bucket holds the rest.
-const BOUNDS: [u64; 14] =
-    [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000];
+const BOUNDS: [u64; 14] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000,
+];
 
 /// Durations by size, written by one thread.
 #[derive(Debug, Default)]

@@ -78,15 +78,8 @@ impl Sessions {
     /// Sessions on `store`, whose calls run on `side`.
     pub fn new(store: Store, side: Handle, settings: Settings, metrics: Arc<SharedMetrics>) -> Self {
         let cache = Cache::new(settings.capacity, settings.ttl, settings.negative_ttl);
-        let inner = Inner {
-            store,
-            side,
-            cache,
-            touches: Touches::default(),
-            health: Health::default(),
-            settings,
-            metrics,
-        };
+        let inner =
+            Inner { store, side, cache, touches: Touches::default(), health: Health::default(), settings, metrics };
         Self { inner: Arc::new(inner) }
     }
 
@@ -137,9 +130,10 @@ impl Sessions {
     ) -> Result<Vec<Record>, Problem> {
         let sessions = self.clone();
         let idle_since = self.idle_since(now);
-        self.run(StoreCall::List, async move {
-            sessions.inner.store.list_live(&user, after, limit, now, idle_since).await
-        })
+        self.run(
+            StoreCall::List,
+            async move { sessions.inner.store.list_live(&user, after, limit, now, idle_since).await },
+        )
         .await
     }
 
@@ -211,7 +205,7 @@ impl Sessions {
                     tracing::error!(error = causes(error), "the session store was lost");
                 }
             }
-            StoreError::Overloaded | StoreError::Failed(_) => {
+            StoreError::Overloaded | StoreError::Failed(_) | StoreError::Settings { .. } => {
                 tracing::error!(error = causes(error), "a store call failed");
             }
         }

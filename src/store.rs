@@ -126,6 +126,17 @@ pub struct Limit {
     pub idle_since: Option<Timestamp>,
 }
 
+impl Limit {
+    /// The limit that counts, given what the user's own row says; 0 there is unlimited.
+    fn resolve(&self, by_user: Option<u32>) -> Option<NonZeroU32> {
+        match (self.by_call, by_user) {
+            (Some(by_call), _) => by_call,
+            (None, Some(by_user)) => NonZeroU32::new(by_user),
+            (None, None) => self.by_policy,
+        }
+    }
+}
+
 /// What became of a creation.
 #[derive(Clone, Debug)]
 pub enum Creation {

@@ -113,8 +113,7 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
     };
     let ip = match take("ip") {
         Some(Value::String(ip)) => {
-            let parsed: IpAddr =
-                ip.parse().map_err(|_| Problem::invalid("ip", "The address must be IPv4 or IPv6."))?;
+            let parsed: IpAddr = ip.parse().map_err(|_| Problem::invalid("ip", "The address must be IPv4 or IPv6."))?;
             Some(parsed.to_canonical())
         }
         Some(_) => return Err(Problem::invalid("ip", "The address must be a text.")),

@@ -81,9 +81,7 @@ pub(super) async fn end_several(call: &Call<'_>, permit: &Permit) -> Result<Resp
             let own_too = ids.contains(&session.id);
             (OwnedWhich::OwnedBy(user.clone(), ids), EndReason::Revoked, own_too)
         }
-        (true, true, false) => {
-            (OwnedWhich::AllBut(user.clone(), session.id), EndReason::LoggedOutElsewhere, false)
-        }
+        (true, true, false) => (OwnedWhich::AllBut(user.clone(), session.id), EndReason::LoggedOutElsewhere, false),
         (true, false, true) => (OwnedWhich::AllOf(user.clone()), EndReason::LoggedOutElsewhere, true),
         (true, false, false) => {
             return Err(Problem::invalid("id", "Say which: id=… (repeatable), others=true or all=true."));

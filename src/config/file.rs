@@ -11,8 +11,8 @@ use http::header::HeaderName;
 
 use super::reader::{Table, list, text};
 use super::{
-    AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, SessionSettings, StorePlace,
-    StoreSettings, TokenSettings, upstream,
+    AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, SessionSettings,
+    StorePlace, StoreSettings, TokenSettings, upstream,
 };
 use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
@@ -26,7 +26,10 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
     let server = server(root.table("server"));
     let upstreams = root.tables("upstream");
     if upstreams.is_empty() && !root.has("upstream") {
-        root.fault("upstream", "is missing: name the application, in [[upstream]] url = \"http://127.0.0.1:3000\" or with --upstream");
+        root.fault(
+            "upstream",
+            "is missing: name the application, in [[upstream]] url = \"http://127.0.0.1:3000\" or with --upstream",
+        );
     }
     let expected = upstreams.len().max(1);
     let upstreams: Vec<_> =
@@ -66,12 +69,9 @@ fn server(mut table: Table) -> Option<Server> {
     let listen = table.optional("listen", |value| match value {
         Value::Array(_, items) if items.is_empty() => Err("must name at least one address".to_owned()),
         Value::Array(..) => Ok(list(value, address)?.concat()),
-        Value::String(..)
-        | Value::Char(..)
-        | Value::Bool(..)
-        | Value::Num(..)
-        | Value::Empty(..)
-        | Value::Dict(..) => address(value),
+        Value::String(..) | Value::Char(..) | Value::Bool(..) | Value::Num(..) | Value::Empty(..) | Value::Dict(..) => {
+            address(value)
+        }
     });
     let listen = match listen {
         Some(listen) => Some(listen),
@@ -116,7 +116,8 @@ fn token(mut table: Table) -> Option<TokenSettings> {
         list(value, |scheme| {
             let scheme = text(scheme)?;
             // RFC 9110 section 11.1: a scheme is a token; the ones with parameters of their own are the application's.
-            let is_token = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b));
+            let is_token =
+                !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b));
             match scheme.to_ascii_lowercase().as_str() {
                 "basic" | "digest" | "negotiate" | "ntlm" => {
                     Err(format!("\"{scheme}\" belongs to the application; write \"Bearer\" or \"Token\""))
@@ -292,7 +293,9 @@ fn identity(mut table: Table) -> Option<identity::Names> {
 }
 
 fn is_reserved(name: &HeaderName) -> bool {
-    use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING};
+    use http::header::{
+        ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING,
+    };
     [ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING].contains(name)
 }
 

@@ -92,7 +92,11 @@ impl Table {
     }
 
     /// The value of `key` as read by `parse`; `None` when it is absent or wrong.
-    pub(super) fn optional<T>(&mut self, key: &'static str, parse: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+    pub(super) fn optional<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<T> {
         self.known.push(key);
         let value = self.entries.get(key)?;
         match parse(value) {
@@ -120,10 +124,6 @@ impl Table {
 
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         self.optional(key, text)
-    }
-
-    pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
-        self.get(key, Vec::new(), |value| list(value, text))
     }
 
     pub(super) fn count(&mut self, key: &'static str, default: usize, at_least: usize) -> usize {
@@ -182,6 +182,7 @@ impl Table {
 
     /// A table inside this one; an absent one is empty, so that its defaults come from one place.
     pub(super) fn table(&mut self, key: &'static str) -> Self {
+        let path = self.key(key);
         let entries = self.optional(key, |value| match value {
             Value::Dict(_, entries) => Ok(entries.clone()),
             Value::String(..)
@@ -189,9 +190,9 @@ impl Table {
             | Value::Bool(..)
             | Value::Num(..)
             | Value::Empty(..)
-            | Value::Array(..) => Err(format!("must be a table: [{}]", self_path(&self.path, key))),
+            | Value::Array(..) => Err(format!("must be a table: [{path}]")),
         });
-        self.inner(self.key(key), entries.unwrap_or_default())
+        self.inner(path, entries.unwrap_or_default())
     }
 
     /// The tables of an array of tables.
@@ -237,17 +238,17 @@ impl Drop for Table {
 
 const SECRET_FORM: &str = "must be a text, { env = \"NAME\" } or { file = \"PATH\" }";
 
-fn self_path(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
 fn reveal(entries: &Dict) -> Result<String, String> {
     let mut pairs = entries.iter();
     let (Some((kind, place)), None) = (pairs.next(), pairs.next()) else { return Err(SECRET_FORM.to_owned()) };
     let place = place.as_str().ok_or(SECRET_FORM)?;
     let secret = match kind.as_str() {
-        "env" => std::env::var(place).map_err(|_| format!("the environment variable {place} is not set or not UTF-8"))?,
-        "file" => std::fs::read_to_string(place).map_err(|error| format!("the file {place} cannot be read: {error}"))?,
+        "env" => {
+            std::env::var(place).map_err(|_| format!("the environment variable {place} is not set or not UTF-8"))?
+        }
+        "file" => {
+            std::fs::read_to_string(place).map_err(|error| format!("the file {place} cannot be read: {error}"))?
+        }
         _ => return Err(SECRET_FORM.to_owned()),
     };
     // A file usually ends with a line break that is no part of the secret.

@@ -13,8 +13,9 @@ pub fn parse_duration(text: &str) -> Result<Option<Duration>, String> {
     if text.trim() == "0" {
         return Ok(None);
     }
-    let parsed = humantime::parse_duration(text.trim())
-        .map_err(|error| format!("\"{text}\" is no length of time ({error}); write \"500ms\", \"30s\", \"15m\", \"14d\" or \"0\""))?;
+    let parsed = humantime::parse_duration(text.trim()).map_err(|error| {
+        format!("\"{text}\" is no length of time ({error}); write \"500ms\", \"30s\", \"15m\", \"14d\" or \"0\"")
+    })?;
     if parsed.is_zero() {
         Ok(None)
     } else if parsed < SHORTEST {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use figment::value::Value;
+use http::Method;
+use http::Uri;
 use http::header::HeaderName;
-use http::{Method, Uri};
 
 use super::reader::{Table, list, text};
 use crate::http::host::HostPattern;
@@ -179,7 +180,10 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
         true => table.optional("url", url),
         false => {
             table.optional("url", url);
-            table.fault("url", "is missing: where does the application listen? For example url = \"http://127.0.0.1:3000\"");
+            table.fault(
+                "url",
+                "is missing: where does the application listen? For example url = \"http://127.0.0.1:3000\"",
+            );
             None
         }
     };
@@ -204,7 +208,10 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
         if route.on_reject == OnReject::Login && upstream.login_page.is_none() {
             table.fault(
                 "route",
-                format!("route {} says on_reject = \"login\", but there is no [[upstream.login]] and no login_url", at + 1),
+                format!(
+                    "route {} says on_reject = \"login\", but there is no [[upstream.login]] and no login_url",
+                    at + 1
+                ),
             );
         }
     }
@@ -295,7 +302,11 @@ fn hook(table: &mut Table, default: StatusSet) -> Option<Hook> {
             number.filter(|status| (200..600).contains(status)).ok_or_else(|| "must be statuses: [302, 303]".to_owned())
         };
         let statuses = list(value, status)?;
-        if statuses.is_empty() { Err("must name at least one status".to_owned()) } else { Ok(StatusSet::These(statuses)) }
+        if statuses.is_empty() {
+            Err("must name at least one status".to_owned())
+        } else {
+            Ok(StatusSet::These(statuses))
+        }
     });
     Some(Hook { path: place?, method, success })
 }
@@ -364,12 +375,10 @@ fn method(value: &Value) -> Result<Method, String> {
 /// A path as it stands in a canonical target, so that what is configured is what is compared.
 fn path(value: &Value) -> Result<String, String> {
     let given = text(value)?;
-    let uri: Uri = given.parse().map_err(|_| format!("\"{given}\" is no path; write \"/admin/\""))?;
-    if !given.starts_with('/') || uri.query().is_some() || given.contains(['#', ';']) {
-        return Err(format!("\"{given}\" is no path; write \"/admin/\", without host, query or parameters"));
+    if given.contains(';') {
+        return Err("must not have parameters (a semicolon)".to_owned());
     }
-    let target = crate::http::target::Target::parse(&Method::GET, &uri).map_err(|problem| problem.detail.into_owned())?;
-    Ok(target.path().to_owned())
+    crate::http::target::canonical(&given).map(std::borrow::Cow::into_owned).map_err(str::to_owned)
 }
 
 /// Where browsers are sent to log in, with the parameter that takes the way back.

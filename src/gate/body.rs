@@ -1,16 +1,18 @@
 //! Bodies on their way through: streamed frame by frame, never collected, watched for stalls and counted.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::client::Client;
 use super::exchange::Exchange;
 use super::upstream::Line;
+use crate::error::{Code, Problem};
 use crate::http::forwarding;
 
 /// The cause of a body's failure.
@@ -28,6 +30,44 @@ impl RequestBody {
     /// The body of a request of `client`.
     pub fn new(rest: Incoming, client: Arc<Client>) -> Self {
         Self { seen: Bytes::new(), rest: Some(rest), client }
+    }
+
+    /// Reads on until there is more than `bound`; says whether that was all of it.
+    ///
+    /// # Errors
+    /// [`Code::RequestTimeout`] when the client stalls, [`Code::InvalidRequest`] when it breaks off.
+    pub(super) async fn read(&mut self, bound: usize) -> Result<(Bytes, bool), Problem> {
+        let client = self.client.clone();
+        client.phases.body_inspected();
+        let mut seen = BytesMut::new();
+        while seen.len() <= bound {
+            let frame = poll_fn(|cx| match Pin::new(&mut *self).poll_frame(cx) {
+                Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+                Poll::Pending => client.phases.poll_response_limit(cx).map(|_| Err(Problem::new(Code::RequestTimeout))),
+            });
+            match frame.await? {
+                None => return Ok((seen.freeze(), true)),
+                Some(Ok(frame)) => seen.extend_from_slice(frame.data_ref().map_or(&[][..], Bytes::as_ref)),
+                Some(Err(_)) => {
+                    return Err(Problem::with_detail(Code::InvalidRequest, "The request's body broke off."));
+                }
+            }
+        }
+        Ok((seen.freeze(), false))
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// [`Code::PayloadTooLarge`] when it is more than `bound`, and those of [`RequestBody::read`].
+    pub(super) async fn read_whole(mut self, bound: usize) -> Result<Bytes, Problem> {
+        if self.size_hint().lower() > bound as u64 {
+            return Err(Problem::new(Code::PayloadTooLarge));
+        }
+        match self.read(bound).await? {
+            (whole, true) if whole.len() <= bound => Ok(whole),
+            _ => Err(Problem::new(Code::PayloadTooLarge)),
+        }
     }
 
     /// Puts the part that was taken out of it for a look back in front.

@@ -32,7 +32,9 @@ impl Client {
     /// The client at `peer`, just connected.
     pub fn new(gate: Arc<Gate>, peer: Option<IpAddr>, transport: Scheme) -> Self {
         let trusted = gate.config.server.trusted_proxies.trusts(peer);
-        let address = crate::http::Caller::resolve(peer, transport, &http::HeaderMap::new(), &gate.config.server.trusted_proxies).ip;
+        let address =
+            crate::http::Caller::resolve(peer, transport, &http::HeaderMap::new(), &gate.config.server.trusted_proxies)
+                .ip;
         let phases = Phases::new(&gate);
         Self { origin: Origin::new(address, transport), gate, peer, transport, trusted, phases }
     }

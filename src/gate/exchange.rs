@@ -121,9 +121,10 @@ impl Exchange {
         metrics.duration.observe(duration);
         self.client.phases.response_ended();
         let Some(log) = &gate.access else { return };
-        let target = self.target.as_ref().map_or("", |target| {
-            if gate.config.log.query { target.as_str() } else { target.path() }
-        });
+        let target = self
+            .target
+            .as_ref()
+            .map_or("", |target| if gate.config.log.query { target.as_str() } else { target.path() });
         log.add(&Line {
             at: self.began.wall,
             client: self.caller,

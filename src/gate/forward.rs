@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::{HOST, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::Located;
@@ -38,7 +38,7 @@ pub(super) async fn to(
 
     // A login looks at the credential that the browser came with before it is taken away.
     let before = match watched {
-        Some(watched) => Some(login_hook::before(client, &mut request, place.upstream, watched, permit).await?),
+        Some(watched) => Some(login_hook::before(&mut request, place.upstream, watched, permit).await?),
         None => None,
     };
 
@@ -56,6 +56,8 @@ pub(super) async fn to(
     forwarding::to_upstream(headers, &Telling { origin, host: host.as_ref(), names, session });
     address(headers, place.upstream, host)?;
     *request.uri_mut() = uri(target);
+    // Each side speaks its own version (RFC 9110 section 2.5): ours is 1.1 on both.
+    *request.version_mut() = Version::HTTP_11;
 
     let response = exchanged(client, place.index, request, permit, exchange).await?;
     match before {
@@ -80,6 +82,7 @@ async fn exchanged(
         return Err(Problem::with_detail(Code::UpstreamUnreachable, "The application switched protocols unasked."));
     }
     let mut response = response.map(|body| ResponseBody::streaming(body, line));
+    *response.version_mut() = Version::HTTP_11;
     forwarding::to_client(response.headers_mut());
     Ok(response)
 }
@@ -88,7 +91,9 @@ async fn exchanged(
 fn address(headers: &mut HeaderMap, upstream: &Upstream, host: Option<HeaderValue>) -> Result<(), Problem> {
     let host = match host {
         Some(host) if upstream.preserve_host => host,
-        Some(_) | None => HeaderValue::try_from(upstream.authority.as_str()).map_err(|_| Problem::new(Code::Internal))?,
+        Some(_) | None => {
+            HeaderValue::try_from(upstream.authority.as_str()).map_err(|_| Problem::new(Code::Internal))?
+        }
     };
     headers.insert(HOST, host);
     Ok(())

@@ -41,7 +41,6 @@ pub(super) struct Before<'a> {
 /// # Errors
 /// [`Code::RequestTimeout`] or [`Code::InvalidRequest`] when the body does not arrive.
 pub(super) async fn before<'a>(
-    client: &Client,
     request: &mut Request<RequestBody>,
     upstream: &Upstream,
     watched: Watched<'a>,
@@ -53,7 +52,7 @@ pub(super) async fn before<'a>(
     if let Watched::Login(login) = watched {
         let fields = [Some(&login.user), login.roles.as_ref(), login.name.as_ref(), login.email.as_ref()];
         if fields.into_iter().flatten().any(Field::is_in_request) {
-            inspected = inspect::request(client, request, upstream.inspect_bytes).await?;
+            inspected = inspect::request(request, upstream.inspect_bytes).await?;
         }
         if reads_response(login) {
             // What is compressed cannot be read.
@@ -171,8 +170,7 @@ fn deliver(
             Ok(response)
         }
         Deliver::Header(name) => {
-            let mut value =
-                HeaderValue::try_from(created.token.reveal()).map_err(|_| Problem::new(Code::Internal))?;
+            let mut value = HeaderValue::try_from(created.token.reveal()).map_err(|_| Problem::new(Code::Internal))?;
             value.set_sensitive(true);
             response.headers_mut().insert(name, value);
             Ok(response)
@@ -226,9 +224,7 @@ impl Values<'_> {
             Field::ResponseHeader(name) => {
                 self.response.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).map(str::to_owned)
             }
-            Field::ResponseJson(pointer) => {
-                self.answer.and_then(|json| crate::http::fields::json_field(json, pointer))
-            }
+            Field::ResponseJson(pointer) => self.answer.and_then(|json| crate::http::fields::json_field(json, pointer)),
             Field::Value(value) => Some(value.clone()),
         }
     }
@@ -247,9 +243,11 @@ impl Values<'_> {
             Field::Form(_) | Field::ResponseHeader(_) | Field::Value(_) => None,
         };
         let words: Vec<String> = match json {
-            Some(serde_json::Value::Array(items)) => {
-                items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<_>>().ok_or("a role is no text")?
-            }
+            Some(serde_json::Value::Array(items)) => items
+                .iter()
+                .map(|item| item.as_str().map(str::to_owned))
+                .collect::<Option<_>>()
+                .ok_or("a role is no text")?,
             _ => self.text(field).await.unwrap_or_default().split(',').map(|word| word.trim().to_owned()).collect(),
         };
         let roles: Vec<Role> =

@@ -9,9 +9,9 @@ use super::exchange::Verdict;
 use super::route::Match;
 use crate::config::OnReject;
 use crate::error::{Fault, Problem};
+use crate::http::Target;
 use crate::http::problem::{self, RequestContext};
 use crate::http::returning::Appetite;
-use crate::http::Target;
 
 /// The answer to a refused request as problem+json, and how it counts.
 pub(super) fn with_problem(problem: &Problem, presented: bool) -> (Response<ResponseBody>, Verdict) {

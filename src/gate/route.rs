@@ -9,7 +9,7 @@ use crate::http::{Host, Target};
 use crate::policy::Auth;
 
 /// The prefix of the gateway's own endpoints, on every host.
-pub const BUILT_IN: &str = "/_sessions";
+pub(super) const BUILT_IN: &str = "/_sessions";
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ pub(super) enum Watched<'a> {
 ///
 /// # Errors
 /// [`Code::NotFound`] when no application answers for the host; [`Code::InvalidRequest`] when the path means different
-/// parts of an application depending on whether it drops `;parameters`.
+/// parts of an application depending on how it is read.
 pub(super) fn find<'a>(
     config: &'a Config,
     host: Option<&Host<'_>>,
@@ -63,12 +63,14 @@ pub(super) fn find<'a>(
     let (index, upstream) = application(config, host)
         .ok_or_else(|| Problem::with_detail(Code::NotFound, "No application answers for this host."))?;
     let (route, login) = part(upstream, method, target.path());
-    if target.has_parameters() {
-        let other = target.without_parameters();
-        let (other_route, other_login) = part(upstream, method, &other);
-        if under(&other, BUILT_IN) || login != other_login || !same(route, other_route) {
-            return Err(Problem::invalid("target", "The path's parameters make it ambiguous."));
-        }
+    // Another part of the application under another reading (without `;parameters`, with escapes decoded) means that
+    // what is checked here is not what is served there.
+    let agreed = target.agrees(|reading| {
+        let (other_route, other_login) = part(upstream, method, reading);
+        !under(reading, BUILT_IN) && login == other_login && same(route, other_route)
+    });
+    if !agreed {
+        return Err(Problem::invalid("target", "The path can be read in ways that lead to different places."));
     }
     let found = match route {
         Some(route) => Match { index, upstream, auth: route.auth, roles: &route.roles, on_reject: route.on_reject },

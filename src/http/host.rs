@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use http::Version;
-use http::header::{HOST, HeaderMap};
+use http::header::{HOST, HeaderMap, HeaderValue};
 use http::uri::Authority;
 
 use crate::error::Problem;
@@ -80,6 +80,30 @@ impl<'a> Host<'a> {
         self.port
     }
 
+    /// The host as a header value. `given` is the field that it was read from: when that is canonical, nothing is built.
+    pub fn to_header_value(&self, given: Option<&HeaderValue>) -> Option<HeaderValue> {
+        if let Some(given) = given
+            && self.is_written_as(given.as_bytes())
+        {
+            return Some(given.clone());
+        }
+        let text = match self.port {
+            Some(port) => format!("{}:{port}", self.name),
+            None => self.name.to_string(),
+        };
+        HeaderValue::try_from(text).ok()
+    }
+
+    fn is_written_as(&self, given: &[u8]) -> bool {
+        match (given.strip_prefix(self.name.as_bytes()), self.port) {
+            (Some([]), None) => true,
+            (Some([b':', digits @ ..]), Some(port)) => {
+                digits.first() != Some(&b'0') && std::str::from_utf8(digits).is_ok_and(|text| text.parse() == Ok(port))
+            }
+            _ => false,
+        }
+    }
+
     /// The same, independent of the request.
     pub fn into_owned(self) -> Host<'static> {
         Host { name: Cow::Owned(self.name.into_owned()), port: self.port }
@@ -118,6 +142,11 @@ impl HostPattern {
             return Err(format!("{text:?}: an address has no names below it."));
         }
         Ok(Self { name: if wildcard { format!(".{}", host.name()) } else { host.name().to_owned() }, wildcard })
+    }
+
+    /// Whether it covers more than one name.
+    pub const fn is_wildcard(&self) -> bool {
+        self.wildcard
     }
 
     /// Whether a request for `host` is meant. A wildcard covers one or more labels before its name, and not the name

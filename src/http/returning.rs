@@ -107,15 +107,25 @@ impl Appetite {
         if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
             return Self::Program;
         }
-        if let Some(mode) = headers.get(SEC_FETCH_MODE) {
-            return if mode == "navigate" { Self::Browser } else { Self::Program };
+        if headers.contains_key(SEC_FETCH_MODE) {
+            return if Self::is_script(headers) { Self::Program } else { Self::Browser };
         }
-        if headers.get(X_REQUESTED_WITH).is_some_and(|with| with.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest")) {
+        if Self::is_script(headers) {
             return Self::Program;
         }
         let html =
             headers.get_all(ACCEPT).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).any(is_html);
         if html { Self::Browser } else { Self::Program }
+    }
+
+    /// Whether a script on a page is calling, which a redirect to a login page never helps.
+    pub fn is_script(headers: &HeaderMap) -> bool {
+        match headers.get(SEC_FETCH_MODE) {
+            Some(mode) => mode != "navigate",
+            None => headers
+                .get(X_REQUESTED_WITH)
+                .is_some_and(|with| with.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest")),
+        }
     }
 }
 

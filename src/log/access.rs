@@ -60,11 +60,9 @@ pub struct AccessWriter {
     thread: JoinHandle<()>,
 }
 
+/// Whole lines.
 #[derive(Debug)]
-struct Block {
-    text: String,
-    lines: u64,
-}
+struct Block(String);
 
 /// One worker's buffer.
 #[derive(Debug)]
@@ -121,7 +119,7 @@ fn open(path: &Path) -> io::Result<File> {
 fn write(mut sink: Box<dyn Write + Send>, blocks: &Receiver<Block>) {
     let mut healthy = true;
     for block in blocks {
-        let result = sink.write_all(block.text.as_bytes()).and_then(|()| sink.flush());
+        let result = sink.write_all(block.0.as_bytes()).and_then(|()| sink.flush());
         match result {
             Ok(()) => healthy = true,
             // Once, not for every block: a full disk would fill the other log too.
@@ -168,7 +166,7 @@ impl AccessBuffer {
     fn hand_over(&self, buffer: &mut Buffer) {
         let text = std::mem::replace(&mut buffer.text, String::with_capacity(BLOCK + 1024));
         let lines = std::mem::take(&mut buffer.lines);
-        if self.blocks.try_send(Block { text, lines }).is_err() {
+        if self.blocks.try_send(Block(text)).is_err() {
             self.metrics.log_lines_dropped.add(lines);
         }
     }

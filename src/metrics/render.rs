@@ -3,7 +3,9 @@
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
-use super::{BOUNDS, Counter, Histogram, LocalCounter, LocalHistogram, Lookup, SharedMetrics, StoreCall, WorkerMetrics};
+use super::{
+    BOUNDS, Counter, Histogram, LocalCounter, LocalHistogram, Lookup, SharedMetrics, StoreCall, WorkerMetrics,
+};
 use crate::error::Code;
 use crate::session::{EndReason, SuspendReason};
 

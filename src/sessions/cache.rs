@@ -58,17 +58,11 @@ impl Cache {
         };
         let hasher = ahash::RandomState::new;
         let found = match options(capacity) {
-            Ok(options) => {
-                Found::with_options(options, quick_cache::UnitWeighter, hasher(), Unindex(index.clone()))
-            }
+            Ok(options) => Found::with_options(options, quick_cache::UnitWeighter, hasher(), Unindex(index.clone())),
             // Only a missing capacity is an error, and it is there; the plain constructor says the same.
-            Err(_) => Found::with(
-                capacity,
-                capacity as u64,
-                quick_cache::UnitWeighter,
-                hasher(),
-                Unindex(index.clone()),
-            ),
+            Err(_) => {
+                Found::with(capacity, capacity as u64, quick_cache::UnitWeighter, hasher(), Unindex(index.clone()))
+            }
         };
         let absent = Absent::with(
             (capacity / 10).max(100),

@@ -50,8 +50,7 @@ impl Sessions {
             let sessions = self.clone();
             // The reading is as old as its question: what is revoked after it must not look confirmed later than this.
             let asked_at = clock::uptime();
-            let found =
-                self.run(StoreCall::Find, async move { sessions.inner.store.find(&wanted).await }).await;
+            let found = self.run(StoreCall::Find, async move { sessions.inner.store.find(&wanted).await }).await;
             match (found, outdated) {
                 (Ok(Some(record)), _) => {
                     Ok(Loaded::Found(Arc::new(Session::new(&record, self.fingerprint(&record), asked_at))))

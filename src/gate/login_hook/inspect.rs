@@ -2,16 +2,14 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use http::{Request, Response};
 use http_body::Body;
 
-use crate::error::{Code, Problem};
+use crate::error::Problem;
 use crate::gate::body::{RequestBody, ResponseBody};
-use crate::gate::client::Client;
 use crate::http::fields::{self, Media};
 
 /// What was seen of a request's body: all of it, or nothing when it was larger than the bound.
@@ -24,14 +22,15 @@ impl Inspected {
     pub(super) async fn form_field(&self, name: &str) -> Option<String> {
         match self.whole.as_ref()? {
             (Media::Form, body) => fields::form_field(body, name),
-            (Media::Multipart { boundary }, body) => fields::multipart_field(boundary, body, name).await,
+            (Media::Multipart { boundary }, body) => fields::multipart_field(boundary, body.clone(), name).await,
             (Media::Json | Media::Other, _) => None,
         }
     }
 
     pub(super) fn json(&self) -> Option<serde_json::Value> {
         match self.whole.as_ref()? {
-            (Media::Json, body) => serde_json::from_slice(body).ok(),
+            // Refuses duplicate keys: the application may take the other one.
+            (Media::Json, body) => fields::json_document(body),
             (Media::Form | Media::Multipart { .. } | Media::Other, _) => None,
         }
     }
@@ -40,38 +39,15 @@ impl Inspected {
 /// Looks at a request's body.
 ///
 /// # Errors
-/// [`Code::RequestTimeout`] or [`Code::InvalidRequest`] when it does not arrive.
-pub(super) async fn request(
-    client: &Client,
-    request: &mut Request<RequestBody>,
-    bound: usize,
-) -> Result<Inspected, Problem> {
+/// [`RequestTimeout`](crate::error::Code::RequestTimeout) or [`InvalidRequest`](crate::error::Code::InvalidRequest) when
+/// it does not arrive.
+pub(super) async fn request(request: &mut Request<RequestBody>, bound: usize) -> Result<Inspected, Problem> {
     let media = Media::of(request.headers());
     if matches!(media, Media::Other) || is_encoded(request.headers()) {
         return Ok(Inspected::default());
     }
-    client.phases.body_inspected();
     let body = request.body_mut();
-    let mut seen = BytesMut::new();
-    let whole = loop {
-        let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
-            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
-            Poll::Pending => client.phases.poll_response_limit(cx).map(|_| Err(Problem::new(Code::RequestTimeout))),
-        });
-        match frame.await? {
-            None => break true,
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    seen.extend_from_slice(data);
-                }
-            }
-            Some(Err(_)) => return Err(Problem::with_detail(Code::InvalidRequest, "The request's body broke off.")),
-        }
-        if seen.len() > bound {
-            break false;
-        }
-    };
-    let seen = seen.freeze();
+    let (seen, whole) = body.read(bound).await?;
     body.put_back(seen.clone());
     Ok(Inspected { whole: whole.then_some((media, seen)) })
 }

@@ -156,7 +156,10 @@ impl Line {
 
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").field("upstream", &self.upstream).field("finished", &self.finished).finish_non_exhaustive()
+        f.debug_struct("Line")
+            .field("upstream", &self.upstream)
+            .field("finished", &self.finished)
+            .finish_non_exhaustive()
     }
 }
 

@@ -105,7 +105,17 @@ fn hop_by_hop_fields_and_those_named_in_connection_end_here() {
         ],
         None,
     );
-    for gone in ["connection", "x-private", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "http2-settings", "proxy-authorization"] {
+    for gone in [
+        "connection",
+        "x-private",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+        "proxy-authorization",
+    ] {
         assert!(headers.get(gone).is_none(), "{gone}");
     }
     assert_eq!(headers.get("accept").unwrap(), "*/*");
@@ -173,7 +183,8 @@ fn trailers_carry_no_identity() {
 
 #[test]
 fn a_response_loses_its_hop_by_hop_fields_alone() {
-    let mut headers = headers(&[("Connection", "close, X-Hop"), ("X-Hop", "1"), ("Server", "app"), ("Set-Cookie", "a=b")]);
+    let mut headers =
+        headers(&[("Connection", "close, X-Hop"), ("X-Hop", "1"), ("Server", "app"), ("Set-Cookie", "a=b")]);
     to_client(&mut headers);
     assert_eq!(headers.len(), 2);
 }

@@ -1,0 +1,250 @@
+//! The whole gateway: built bottom-up, its named tasks spawned, and joined in reverse.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::config::{Config, StorePlace, StoreSettings};
+use crate::deadline::Deadlines;
+use crate::edge::ops::Ops;
+use crate::edge::{Worker, listen};
+use crate::gate::{Gate, Pool};
+use crate::log::access::AccessWriter;
+use crate::metrics::{SharedMetrics, WorkerMetrics};
+use crate::sessions::{self, Sessions};
+use crate::store::{self, PostgresSettings, SecretUrl, SqliteSettings, Store, StoreError};
+
+/// Threads of the side runtime, which waits for the database and the operator, not for clients.
+const SIDE_THREADS: usize = 2;
+/// How long the side runtime may take to end its last calls.
+const SIDE_SHUTDOWN: Duration = Duration::from_secs(1);
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct App {
+    side: Runtime,
+    stop: watch::Sender<bool>,
+    died: watch::Receiver<bool>,
+    workers: Vec<JoinHandle<()>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    access: Option<AccessWriter>,
+    addresses: Vec<SocketAddr>,
+    ops_address: Option<SocketAddr>,
+}
+
+/// Why a gateway could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("{key}: cannot listen on {address}: {}", hint(.source))]
+    Listen {
+        /// The setting.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The store's settings cannot work.
+    #[error("{}", sessions::causes(.0))]
+    Store(#[source] StoreError),
+    /// The access log cannot be written.
+    #[error("log.access: the file cannot be opened for writing: {0}")]
+    AccessLog(#[source] io::Error),
+    /// The operating system gives no threads or the like.
+    #[error("the gateway cannot be started: {0}")]
+    System(#[from] io::Error),
+}
+
+fn hint(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use by another program".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+impl App {
+    /// Starts a gateway. When this returns it accepts connections; its store may not be up yet.
+    ///
+    /// # Errors
+    /// What is in the way; nothing is left running.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let count = workers(&config);
+        let (sockets, addresses) = listeners(&config, count)?;
+        let side = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(SIDE_THREADS)
+            .thread_name("side")
+            .enable_all()
+            .build()?;
+        let (ops_listener, ops_address) = ops_listener(&config, &side)?.unzip();
+        let access = AccessWriter::start(&config.log.access).map_err(StartError::AccessLog)?;
+
+        let shared = Arc::new(SharedMetrics::default());
+        let store = side.block_on(async { Store::open(&place(&config.store)) }).map_err(StartError::Store)?;
+        let sessions = Sessions::new(store, side.handle().clone(), settings(&config), shared.clone());
+        let (stop, stopping) = watch::channel(false);
+        let (dying, died) = watch::channel(false);
+        let mut tasks = vec![
+            side.spawn(sessions.clone().keep_store_up(stopping.clone())),
+            side.spawn(sessions.clone().write_touches(stopping.clone())),
+        ];
+
+        let metrics: Vec<Arc<WorkerMetrics>> = (0..count).map(|_| Arc::default()).collect();
+        if let Some(listener) = ops_listener {
+            let (workers, shared, sessions, stop) =
+                (metrics.clone(), shared.clone(), sessions.clone(), stopping.clone());
+            tasks.push(side.spawn(Ops { workers, shared, sessions, stop }.serve(listener)));
+        }
+        let mut workers = Vec::with_capacity(count);
+        for (number, (listeners, metrics)) in sockets.into_iter().zip(metrics).enumerate() {
+            let pool = config.upstreams.iter().map(|upstream| (upstream.max_idle, upstream.keep_alive));
+            let gate = Arc::new(Gate {
+                config: config.clone(),
+                sessions: sessions.clone(),
+                pool: Pool::new(pool),
+                deadlines: Arc::new(Deadlines::default()),
+                metrics,
+                shared: shared.clone(),
+                access: access.as_ref().map(|writer| writer.buffer(config.log.format, shared.clone())),
+                memo: ahash::RandomState::new(),
+            });
+            let max_connections = config.server.max_connections.div_ceil(count);
+            let worker = Worker { gate, listeners, max_connections, stop: stopping.clone() };
+            workers.push(spawn(number, worker, dying.clone())?);
+        }
+        Ok(Self { side, stop, died, workers, tasks, access, addresses, ops_address })
+    }
+
+    /// The addresses that it listens on, in the order of the settings.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The address of the operator's listener.
+    pub const fn ops_address(&self) -> Option<SocketAddr> {
+        self.ops_address
+    }
+
+    /// Waits for `signal`, or for a worker that dies, which none should. Says whether it was the signal.
+    pub fn wait(&self, signal: impl Future<Output = ()>) -> bool {
+        let mut died = self.died.clone();
+        self.side.block_on(async {
+            tokio::select! {
+                () = signal => true,
+                _ = died.wait_for(|died| *died) => false,
+            }
+        })
+    }
+
+    /// Stops: listeners first, then requests in flight within the drain time, then the last uses of sessions and the
+    /// last lines of the log.
+    pub fn stop(self) {
+        let Self { side, stop, died: _, workers, tasks, access, addresses: _, ops_address: _ } = self;
+        stop.send_replace(true);
+        for worker in workers {
+            // A panic of its own was logged by the panic hook.
+            let _ = worker.join();
+        }
+        side.block_on(async {
+            for (position, task) in tasks.into_iter().enumerate() {
+                // The operator's listener, the last one, has no end of its own.
+                if position >= 2 {
+                    task.abort();
+                }
+                let _ = task.await;
+            }
+        });
+        if let Some(access) = access {
+            access.finish();
+        }
+        side.shutdown_timeout(SIDE_SHUTDOWN);
+    }
+}
+
+fn spawn(number: usize, worker: Worker, dying: watch::Sender<bool>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let stop = worker.stop.clone();
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker.run()));
+        if let Ok(Err(error)) = &ran {
+            tracing::error!(%error, "a worker failed");
+        }
+        // A gateway with a dead worker loses a part of its connections without a word: better to stop and be restarted.
+        if !*stop.borrow() {
+            dying.send_replace(true);
+        }
+    })
+}
+
+fn workers(config: &Config) -> usize {
+    config.server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+type Sockets = Vec<Vec<std::net::TcpListener>>;
+
+/// For each worker its own socket on every address.
+fn listeners(config: &Config, workers: usize) -> Result<(Sockets, Vec<SocketAddr>), StartError> {
+    let mut sockets: Sockets = (0..workers).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for address in &config.server.listen {
+        let (bound, actual) = listen::bind(*address, workers).map_err(|source| StartError::Listen {
+            key: "server.listen",
+            address: *address,
+            source,
+        })?;
+        addresses.push(actual);
+        for (own, socket) in sockets.iter_mut().zip(bound) {
+            own.push(socket);
+        }
+    }
+    Ok((sockets, addresses))
+}
+
+fn ops_listener(config: &Config, side: &Runtime) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    let Some(address) = config.server.ops_listen else { return Ok(None) };
+    let failed = |source| StartError::Listen { key: "server.ops_listen", address, source };
+    let listener = side.block_on(TcpListener::bind(address)).map_err(failed)?;
+    let actual = listener.local_addr().map_err(failed)?;
+    Ok(Some((listener, actual)))
+}
+
+/// The store's settings in the form that the store takes.
+pub fn place(settings: &StoreSettings) -> store::Settings {
+    match &settings.place {
+        StorePlace::Sqlite { path } => {
+            store::Settings::Sqlite(SqliteSettings { path: path.clone(), exclusive: true, timeout: settings.timeout })
+        }
+        StorePlace::Postgres { url, pool_size, connect_timeout, ca_file } => {
+            store::Settings::Postgres(PostgresSettings {
+                url: SecretUrl::new(url),
+                pool_size: u32::try_from(*pool_size).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN),
+                connect_timeout: *connect_timeout,
+                timeout: settings.timeout,
+                ca_file: ca_file.clone(),
+            })
+        }
+    }
+}
+
+fn settings(config: &Config) -> sessions::Settings {
+    sessions::Settings {
+        rules: config.rules,
+        capacity: config.cache.capacity,
+        ttl: config.cache.ttl,
+        negative_ttl: config.cache.negative_ttl,
+        serve_while_store_down: config.cache.serve_while_store_down,
+        touch_interval: config.session.touch_interval,
+        on_exceed: config.max_sessions.on_exceed,
+        token_bytes: config.token.bytes,
+        migrate: config.store.migrate,
+    }
+}

@@ -1,0 +1,76 @@
+//! `serve`: run the gateway until it is told to stop.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{EXIT_CONFIG, complain, refuse};
+use crate::app::{App, StartError};
+use crate::config::{Config, Sources};
+use crate::log;
+
+pub(super) fn run(sources: &Sources) -> ExitCode {
+    let config = match Config::load(sources) {
+        Ok(config) => config,
+        Err(invalid) => return refuse(&invalid),
+    };
+    log::start(&config.log);
+    if let Some(file) = &sources.file {
+        tracing::info!(file = %file.display(), "settings read");
+    }
+    match App::start(config) {
+        Ok(app) => until_stopped(app),
+        Err(error) => {
+            complain(&error.to_string());
+            match error {
+                StartError::Listen { .. } | StartError::Store(_) | StartError::AccessLog(_) => {
+                    ExitCode::from(EXIT_CONFIG)
+                }
+                StartError::System(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+pub(super) fn until_stopped(app: App) -> ExitCode {
+    for address in app.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    if let Some(address) = app.ops_address() {
+        tracing::info!(%address, "metrics and health");
+    }
+    notify(&[sd_notify::NotifyState::Ready]);
+    let told = app.wait(async {
+        if let Err(error) = asked_to_stop().await {
+            tracing::error!(%error, "signals cannot be received");
+        }
+    });
+    notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopping: no new connections; requests in flight may finish");
+    app.stop();
+    tracing::info!("stopped");
+    if told {
+        ExitCode::SUCCESS
+    } else {
+        complain("a worker died; see the log");
+        ExitCode::FAILURE
+    }
+}
+
+async fn asked_to_stop() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Tells systemd, when it is there.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}

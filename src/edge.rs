@@ -1,0 +1,139 @@
+//! The public side: worker threads, each with its own listeners, runtime and connections.
+//!
+//! Every worker listens on every address through `SO_REUSEPORT`, so the kernel spreads new connections over the workers
+//! and a connection stays with its worker for life: no work stealing, no lock between workers. [`conn`] serves one
+//! connection; [`ops`] is the operator's side, on a listener of its own.
+
+mod conn;
+pub mod listen;
+pub mod ops;
+mod watched;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::clock;
+use crate::deadline::TICK;
+use crate::gate::Gate;
+use crate::http::Scheme;
+
+/// One worker: what it serves, where it listens, and until when.
+#[derive(Debug)]
+pub struct Worker {
+    /// What it needs to serve requests.
+    pub gate: Arc<Gate>,
+    /// Its own sockets, one for each address.
+    pub listeners: Vec<std::net::TcpListener>,
+    /// The most connections that it has open at a time.
+    pub max_connections: usize,
+    /// Turns true when it shall stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// Serves until it is stopped and drained. Blocks its thread.
+    ///
+    /// # Errors
+    /// When the runtime cannot be built or a socket cannot be registered with it.
+    pub fn run(self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let gate = self.gate.clone();
+        let result = runtime.block_on(self.serve());
+        // Dropping the runtime drops what is left of its connections, which put their last lines into the log.
+        drop(runtime);
+        gate.pool.close();
+        if let Some(access) = &gate.access {
+            access.flush();
+        }
+        result
+    }
+
+    async fn serve(self) -> io::Result<()> {
+        let Self { gate, listeners, max_connections, stop } = self;
+        let ticking = tokio::spawn(tick(gate.clone()));
+        let room = Arc::new(Semaphore::new(max_connections));
+        let mut accepting = Vec::new();
+        for listener in listeners {
+            let listener = TcpListener::from_std(listener)?;
+            accepting.push(tokio::spawn(accept(listener, gate.clone(), room.clone(), stop.clone())));
+        }
+        // The listeners close first: a new connection then goes to another gateway, if there is one.
+        for task in accepting {
+            // It neither panics nor is aborted; a runtime that is going down ends here too.
+            let _ = task.await;
+        }
+        gate.deadlines.drain();
+        let all = u32::try_from(max_connections).unwrap_or(u32::MAX);
+        if timeout(gate.config.server.drain, room.acquire_many(all)).await.is_err() {
+            let left = max_connections - room.available_permits();
+            tracing::warn!(connections = left, "the drain time is over: closing connections with requests in flight");
+        }
+        ticking.abort();
+        Ok(())
+    }
+}
+
+/// Keeps the worker's limits of time, closes connections to applications that are of no more use, and hands over what
+/// the access log has gathered.
+async fn tick(gate: Arc<Gate>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for count in 0_u64.. {
+        ticks.tick().await;
+        let now = clock::uptime();
+        gate.deadlines.tick(now);
+        if count.is_multiple_of(10) {
+            gate.pool.sweep(now);
+        }
+        if let Some(access) = &gate.access
+            && count.is_multiple_of(3)
+        {
+            access.flush();
+        }
+    }
+}
+
+/// Accepts connections until `stop`, then those that the kernel has accepted already.
+async fn accept(listener: TcpListener, gate: Arc<Gate>, room: Arc<Semaphore>, mut stop: watch::Receiver<bool>) {
+    /// After an error such as "too many open files", which does not go away by trying again at once.
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    loop {
+        // More connections than there is room for wait in the kernel's backlog.
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => spawn(stream, peer, &gate, permit),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+    use futures_util::FutureExt as _;
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        let Ok(permit) = room.clone().try_acquire_owned() else { return };
+        spawn(stream, peer, &gate, permit);
+    }
+}
+
+fn spawn(stream: TcpStream, peer: std::net::SocketAddr, gate: &Arc<Gate>, permit: tokio::sync::OwnedSemaphorePermit) {
+    // Small responses must not wait for the acknowledgement of earlier ones.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection was gone before it was served");
+        return;
+    }
+    let gate = gate.clone();
+    tokio::spawn(async move {
+        conn::serve(stream, Some(peer.ip().to_canonical()), Scheme::Http, gate).await;
+        drop(permit);
+    });
+}
