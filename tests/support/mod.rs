@@ -1,5 +1,26 @@
 //! What integration tests share. A test takes it in with `mod support;`.
+//!
+//! - [`gateway`]: a real gateway in this process, on free ports, with a store of its own.
+//! - [`upstream`]: a real application on a free port that records, byte for byte, what reaches it.
+//! - [`client`]: a client that sends exactly what it is told and reads whole responses.
+//! - [`postgres`]: a throw-away PostgreSQL server.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
+#![allow(clippy::disallowed_methods, reason = "a test may look at the clock to give up waiting")]
 
+pub mod client;
+pub mod gateway;
 pub mod postgres;
+pub mod upstream;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `condition` holds; fails the test when it does not within ten seconds.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(10), "waited ten seconds in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

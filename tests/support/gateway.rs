@@ -1,0 +1,177 @@
+//! A real gateway in this process: free ports, its own store, its own access log.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use session_gateway::app::App;
+use session_gateway::config::{Config, Invalid, Overrides, Sources};
+use tempfile::TempDir;
+
+use super::client::{Connection, Response};
+use super::wait_until;
+
+/// The key of the service `login` that every test gateway knows.
+pub const SERVICE_KEY: &str = "service-key-for-tests-0123456789";
+/// The User-Agent that tests send unless they say otherwise.
+pub const AGENT: &str = "acme-test/1.0";
+
+/// A running gateway; dropping it stops it.
+pub struct Gateway {
+    app: Option<App>,
+    pub address: SocketAddr,
+    pub ops: SocketAddr,
+    pub directory: TempDir,
+}
+
+/// A session made through the service call.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    pub id: String,
+    pub token: String,
+    pub answer: Value,
+}
+
+impl Gateway {
+    /// A gateway in front of `upstream` with an SQLite store and these settings. Without an `[[upstream]]` of their own
+    /// they get one; `{upstream}` in them is its URL.
+    pub fn start(upstream: &str, toml: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        let store = format!("sqlite:{}", directory.path().join("sessions.db").display());
+        Self::start_in(directory, upstream, &store, toml)
+    }
+
+    /// The same with this store.
+    pub fn start_on(store: &str, upstream: &str, toml: &str) -> Self {
+        Self::start_in(TempDir::new().unwrap(), upstream, store, toml)
+    }
+
+    /// The same with this directory, and without waiting for the store.
+    pub fn start_in(directory: TempDir, upstream: &str, store: &str, toml: &str) -> Self {
+        let gateway = Self::start_unready(directory, upstream, store, toml);
+        wait_until("the store is up", || gateway.ops_get("/readyz").status == 200);
+        gateway
+    }
+
+    pub fn start_unready(directory: TempDir, upstream: &str, store: &str, toml: &str) -> Self {
+        let config = config(&directory, upstream, store, toml).unwrap_or_else(|invalid| panic!("{invalid}"));
+        session_gateway::log::start(&config.log);
+        let app = App::start(config).unwrap_or_else(|error| panic!("{error}"));
+        let (address, ops) = (app.addresses()[0], app.ops_address().unwrap());
+        Self { app: Some(app), address, ops, directory }
+    }
+
+    /// Stops it, draining, and gives its directory back.
+    pub fn stop(mut self) -> TempDir {
+        self.app.take().unwrap().stop();
+        std::mem::replace(&mut self.directory, TempDir::new().unwrap())
+    }
+
+    pub fn access_log(&self) -> PathBuf {
+        self.directory.path().join("access.log")
+    }
+
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    /// One request on a connection of its own. `headers` are lines, each ending in CRLF.
+    pub fn request(&self, method: &str, target: &str, headers: &str, body: &[u8]) -> Response {
+        let mut connection = self.connect();
+        let agent = if headers.to_ascii_lowercase().contains("user-agent:") {
+            String::new()
+        } else {
+            format!("User-Agent: {AGENT}\r\n")
+        };
+        let host = if headers.to_ascii_lowercase().starts_with("host:") { "" } else { "Host: app.test\r\n" };
+        let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        connection.send(format!("{method} {target} HTTP/1.1\r\n{host}{agent}{headers}{length}\r\n"));
+        connection.send(body);
+        connection.read(method)
+    }
+
+    pub fn get(&self, target: &str, headers: &str) -> Response {
+        self.request("GET", target, headers, b"")
+    }
+
+    /// A request with a session's token in the Authorization header.
+    pub fn get_as(&self, token: &str, target: &str) -> Response {
+        self.get(target, &bearer(token))
+    }
+
+    pub fn delete_as(&self, token: &str, target: &str) -> Response {
+        self.request("DELETE", target, &bearer(token), b"")
+    }
+
+    /// `POST /_sessions` as the service `login`.
+    pub fn issue(&self, body: &Value) -> Response {
+        let headers = format!("Authorization: Bearer {SERVICE_KEY}\r\nContent-Type: application/json\r\n");
+        self.request("POST", "/_sessions", &headers, body.to_string().as_bytes())
+    }
+
+    /// A session of this user.
+    pub fn login(&self, user: &str) -> Issued {
+        self.login_with(json!({ "user": user }))
+    }
+
+    /// A session as described.
+    pub fn login_with(&self, body: Value) -> Issued {
+        let response = self.issue(&body);
+        assert_eq!(response.status, 201, "{response:?}");
+        let answer = response.json();
+        let text = |key: &str| answer[key].as_str().unwrap().to_owned();
+        Issued { id: text("id"), token: text("token"), answer }
+    }
+
+    pub fn ops_get(&self, path: &str) -> Response {
+        let mut connection = Connection::open(self.ops);
+        connection.send(format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n"));
+        connection.read("GET")
+    }
+
+    /// A figure of `/metrics`, given its name with labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let page = self.ops_get("/metrics");
+        let line = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no figure {name} in\n{}", page.text())).parse().unwrap()
+    }
+
+    /// How many times the store was asked for a session by its token.
+    pub fn store_finds(&self) -> f64 {
+        self.metric("gateway_store_call_duration_seconds_count{call=\"find\"}")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(app) = self.app.take() {
+            app.stop();
+        }
+    }
+}
+
+/// The Authorization header of a session, as a line.
+pub fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+/// The settings of a test gateway.
+pub fn config(directory: &TempDir, upstream: &str, store: &str, toml: &str) -> Result<Config, Invalid> {
+    let file = directory.path().join("gateway.toml");
+    let access = directory.path().join("access.log").display().to_string();
+    let environment = vec![
+        ("GATEWAY_SERVER__LISTEN".to_owned(), "[\"127.0.0.1:0\"]".to_owned()),
+        ("GATEWAY_SERVER__OPS_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+        ("GATEWAY_STORE__URL".to_owned(), store.to_owned()),
+        ("GATEWAY_LOG__ACCESS".to_owned(), access),
+    ];
+    let mut text = toml.replace("{upstream}", upstream);
+    if !text.contains("[[upstream]]") {
+        text.push_str(&format!("\n[[upstream]]\nurl = \"{upstream}\"\n"));
+    }
+    if !text.contains("[[service]]") {
+        text.push_str(&format!("\n[[service]]\nname = \"login\"\nkey = \"{SERVICE_KEY}\"\n"));
+    }
+    std::fs::write(&file, text).unwrap();
+    Config::load(&Sources { file: Some(file), environment, overrides: Overrides::default() })
+}
