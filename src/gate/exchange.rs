@@ -9,6 +9,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request};
 
 use super::client::Client;
+use super::upstream::{BodyFailure, Connection};
 use crate::clock::{self, Moment, Uptime};
 use crate::error::Code;
 use crate::log::access::Line;
@@ -102,13 +103,17 @@ impl Exchange {
 
     /// The application broke off in the middle of its response: too late for another status, but not for the log.
     #[expect(clippy::unused_self, reason = "the log line will name the request once requests have ids")]
-    pub(super) fn broke_off(&self, error: &hyper::Error) {
+    pub(super) fn broke_off(&self, error: &BodyFailure) {
         tracing::warn!(error = crate::sessions::causes(error), "the application broke off in the middle of a response");
     }
 
-    /// The response has gone, whole or not.
-    pub(super) fn end(self, complete: bool) {
+    /// The response has gone, whole or not. `connection` is the one to the application that it came on.
+    pub(super) fn end(self, complete: bool, connection: Option<Connection>) {
         let gate = &self.client.gate;
+        let now = clock::uptime();
+        if let Some(connection) = connection {
+            gate.pool.put(connection, now);
+        }
         let metrics = &gate.metrics;
         match self.verdict {
             Verdict::Forwarded => metrics.forwarded.increment(),
@@ -117,7 +122,7 @@ impl Exchange {
             Verdict::Redirected => metrics.redirected.increment(),
             Verdict::Refused(code) => metrics.refused(code),
         }
-        let duration = clock::uptime().since(self.began.uptime);
+        let duration = now.since(self.began.uptime);
         metrics.duration.observe(duration);
         self.client.phases.response_ended();
         let Some(log) = &gate.access else { return };
