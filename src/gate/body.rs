@@ -123,6 +123,8 @@ impl Body for RequestBody {
 pub struct ResponseBody {
     seen: Bytes,
     rest: Option<Flow>,
+    /// It was read to its end, which a chunked body does not show in any other way.
+    finished: bool,
     exchange: Option<Exchange>,
 }
 
@@ -138,12 +140,12 @@ struct Flow {
 impl ResponseBody {
     /// A body that is there already.
     pub const fn whole(bytes: Bytes) -> Self {
-        Self { seen: bytes, rest: None, exchange: None }
+        Self { seen: bytes, rest: None, finished: false, exchange: None }
     }
 
     /// A body that an application is sending.
     pub(super) const fn streaming(body: Incoming, line: Line) -> Self {
-        Self { seen: Bytes::new(), rest: Some(Flow { body, line: Some(line) }), exchange: None }
+        Self { seen: Bytes::new(), rest: Some(Flow { body, line: Some(line) }), finished: false, exchange: None }
     }
 
     /// Puts the part that was taken out of it for a look back in front.
@@ -154,6 +156,8 @@ impl ResponseBody {
     /// Ends this exchange when the body is dropped.
     #[must_use]
     pub fn ending(mut self, exchange: Exchange) -> Self {
+        // Nobody reads a body that is not sent.
+        self.finished |= exchange.is_head();
         self.exchange = Some(exchange);
         self
     }
@@ -202,7 +206,10 @@ impl Body for ResponseBody {
                 flow.line = None;
                 Some(Err(error.into()))
             }
-            None => None,
+            None => {
+                this.finished = true;
+                None
+            }
         })
     }
 
@@ -217,14 +224,14 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let complete = self.is_end_stream();
+        let complete = self.finished || self.is_end_stream();
         let line = self.rest.as_mut().and_then(|flow| flow.line.take());
         if let Some(line) = line
             && complete
         {
             line.put_back();
         }
-        if let Some(exchange) = self.exchange.take() {
+        if let Some(mut exchange) = self.exchange.take() {
             exchange.end(complete);
         }
     }
