@@ -33,6 +33,7 @@ use crate::config::Config;
 use crate::deadline::Deadlines;
 use crate::error::{Code, Level, Problem};
 use crate::http::credential::{self, Presented};
+use crate::http::forwarding;
 use crate::http::{Caller, Host, Scheme, Target};
 use crate::log::access::AccessBuffer;
 use crate::metrics::{SharedMetrics, WorkerMetrics};
@@ -91,7 +92,7 @@ async fn pass(
     let gate = &client.gate;
     let located = match locate(client, &request) {
         Ok(located) => located,
-        Err(problem) => return reject::with_problem(&problem, false),
+        Err(problem) => return reject::astray(&problem),
     };
     exchange.target = Some(located.target.path_and_query().clone());
     exchange.caller = Some(located.client_ip);
@@ -158,6 +159,9 @@ fn locate<'a>(client: &'a Client, request: &Request<Incoming>) -> Result<Located
     // A TRACE would echo the session cookie to whoever asks; a tunnel would pass everything unseen.
     if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
         return Err(Problem::new(Code::MethodNotAllowed));
+    }
+    if !forwarding::is_plainly_framed(request.headers()) {
+        return Err(Problem::invalid("Transfer-Encoding", "The only transfer coding that is understood is chunked."));
     }
     let target = Target::parse(request.method(), request.uri())?;
     let own = Host::of(request.version(), request.headers(), target.authority())?;

@@ -81,6 +81,9 @@ async fn exchanged(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Problem::with_detail(Code::UpstreamUnreachable, "The application switched protocols unasked."));
     }
+    if !forwarding::is_plainly_framed(response.headers()) {
+        return Err(Problem::with_detail(Code::UpstreamUnreachable, "The application used a transfer coding unasked."));
+    }
     let mut response = response.map(|body| ResponseBody::streaming(body, line));
     *response.version_mut() = Version::HTTP_11;
     forwarding::to_client(response.headers_mut());
