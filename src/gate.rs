@@ -69,6 +69,7 @@ pub struct Gate {
 /// was asked for still happens.
 pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
     let mut exchange = Exchange::begin(client.clone(), &request);
+    let request = request.map(|body| RequestBody::new(body, client.clone()));
     let passed = AssertUnwindSafe(pass(&client, request, &mut exchange)).catch_unwind().await;
     let (response, verdict) = passed.unwrap_or_else(|_| {
         // The panic's own message went to the log through the panic hook.
@@ -86,7 +87,7 @@ pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response
 /// The main line.
 async fn pass(
     client: &Arc<Client>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     exchange: &mut Exchange,
 ) -> (Response<ResponseBody>, Verdict) {
     let gate = &client.gate;
@@ -120,7 +121,6 @@ async fn pass(
                 now: exchange.began.wall,
             };
             let (parts, body) = request.into_parts();
-            let body = RequestBody::new(body, client.clone());
             match api::answer(call, admitted, &parts, async |bound| body.read_whole(bound).await).await {
                 Ok(response) => (response.map(ResponseBody::whole), Verdict::Answered),
                 Err(problem) => reject::with_problem(&problem, presented),
@@ -154,7 +154,7 @@ struct Located<'a> {
     host: Option<HeaderValue>,
 }
 
-fn locate<'a>(client: &'a Client, request: &Request<Incoming>) -> Result<Located<'a>, Problem> {
+fn locate<'a>(client: &'a Client, request: &Request<RequestBody>) -> Result<Located<'a>, Problem> {
     let config = &client.gate.config;
     // A TRACE would echo the session cookie to whoever asks; a tunnel would pass everything unseen.
     if matches!(*request.method(), Method::TRACE | Method::CONNECT) {

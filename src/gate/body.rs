@@ -22,14 +22,15 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub struct RequestBody {
     seen: Bytes,
-    rest: Option<Incoming>,
+    rest: Incoming,
+    finished: bool,
     client: Arc<Client>,
 }
 
 impl RequestBody {
     /// The body of a request of `client`.
     pub fn new(rest: Incoming, client: Arc<Client>) -> Self {
-        Self { seen: Bytes::new(), rest: Some(rest), client }
+        Self { seen: Bytes::new(), rest, finished: false, client }
     }
 
     /// Reads on until there is more than `bound`; says whether that was all of it.
@@ -85,8 +86,7 @@ impl Body for RequestBody {
         if this.seen.has_remaining() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.seen)))));
         }
-        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
-        match Pin::new(rest).poll_frame(cx) {
+        match Pin::new(&mut this.rest).poll_frame(cx) {
             Poll::Pending => {
                 this.client.phases.body_awaited();
                 Poll::Pending
@@ -102,18 +102,29 @@ impl Body for RequestBody {
                         Err(data) => data,
                     }))),
                     Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-                    None => Poll::Ready(None),
+                    None => {
+                        this.finished = true;
+                        Poll::Ready(None)
+                    }
                 }
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.seen.has_remaining() && self.rest.as_ref().is_none_or(Incoming::is_end_stream)
+        !self.seen.has_remaining() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        add(self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint), self.seen.len())
+        add(self.rest.size_hint(), self.seen.len())
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.finished && !self.rest.is_end_stream() {
+            self.client.phases.body_left();
+        }
     }
 }
 
