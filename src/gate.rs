@@ -36,7 +36,7 @@ use crate::http::credential::{self, Presented};
 use crate::http::forwarding;
 use crate::http::{Caller, Host, Scheme, Target};
 use crate::log::access::AccessBuffer;
-use crate::metrics::{SharedMetrics, WorkerMetrics};
+use crate::metrics::{Counter, SharedMetrics, WorkerMetrics};
 use crate::policy::{self, Auth, Facts, Notes, Permit};
 use crate::session::Session;
 use crate::sessions::Sessions;
@@ -70,18 +70,26 @@ pub struct Gate {
 pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
     let mut exchange = Exchange::begin(client.clone(), &request);
     let request = request.map(|body| RequestBody::new(body, client.clone()));
-    let passed = AssertUnwindSafe(pass(&client, request, &mut exchange)).catch_unwind().await;
-    let (response, verdict) = passed.unwrap_or_else(|_| {
-        // The panic's own message went to the log through the panic hook.
-        client.gate.shared.panics.increment();
-        reject::with_problem(&Problem::new(Code::Internal), false)
-    });
+    let (response, verdict) = guarded(pass(&client, request, &mut exchange), &client.gate.shared.panics).await;
     if let Verdict::Refused(code) = verdict {
         note(code, &exchange);
     }
     exchange.verdict = verdict;
     exchange.status = response.status().as_u16();
     response.map(|body| body.ending(exchange))
+}
+
+/// An answer, come what may: a bug that panics costs the one request that met it, and not the others on its worker.
+async fn guarded(
+    answer: impl Future<Output = (Response<ResponseBody>, Verdict)>,
+    panics: &Counter,
+) -> (Response<ResponseBody>, Verdict) {
+    // What the request was doing is dropped with it; what is shared between requests is behind locks that ignore poison.
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+        // The panic's own message went to the log through the panic hook.
+        panics.increment();
+        reject::with_problem(&Problem::new(Code::Internal), false)
+    })
 }
 
 /// The main line.
@@ -250,5 +258,29 @@ fn note(problem: Code, exchange: &Exchange) {
         Level::Debug => tracing::debug!(code = rule.name, target, "refused"),
         Level::Warn => tracing::warn!(code = rule.name, target, "refused"),
         Level::Error => tracing::error!(code = rule.name, target, "refused"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error_and_is_counted_and_the_next_request_is_served() {
+        let panics = Counter::default();
+        let bug = async {
+            tokio::task::yield_now().await;
+            panic!("a bug");
+        };
+        let (response, verdict) = guarded(bug, &panics).await;
+        assert_eq!(
+            (response.status(), verdict),
+            (http::StatusCode::INTERNAL_SERVER_ERROR, Verdict::Refused(Code::Internal))
+        );
+
+        let fine = async { (Response::new(ResponseBody::whole(bytes::Bytes::new())), Verdict::Answered) };
+        let (response, verdict) = guarded(fine, &panics).await;
+        assert_eq!((response.status(), verdict), (http::StatusCode::OK, Verdict::Answered));
+        assert_eq!(panics.get(), 1);
     }
 }
