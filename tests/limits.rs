@@ -127,6 +127,18 @@ fn a_connection_that_waits_for_its_next_request_too_long_is_closed() {
 }
 
 #[test]
+fn a_client_that_wants_its_connection_closed_has_it_closed() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), &open(""));
+    let mut connection = gateway.connect();
+    connection.send(format!("GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n{GET}"));
+    let response = connection.read("GET");
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+    assert!(connection.is_closed());
+    assert_eq!(upstream.received().len(), 1, "what comes after the last request is none");
+}
+
+#[test]
 fn a_request_that_takes_the_application_long_is_not_idle() {
     let peer = Peer::listen();
     let gateway = Gateway::start(&peer.url(), &open("idle_timeout = \"200ms\"\nheader_timeout = \"200ms\""));

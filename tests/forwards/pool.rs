@@ -1,6 +1,7 @@
 //! Connections to the application: kept, reused, replaced when stale, and never used twice for a request that may have
 //! been served.
 
+use std::io::Write as _;
 use std::net::{Shutdown, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -118,6 +119,43 @@ fn a_request_that_may_have_been_served_is_not_sent_again() {
             assert_eq!(gateway.get("/", "").status, 200);
         }
     }
+}
+
+#[test]
+fn an_application_that_closes_after_every_answer_sees_no_request_twice() {
+    // It keeps the connection as far as its answer says, and closes it a moment later: the gateway finds out before it
+    // sends the next request, or after. In the second case nobody knows whether that was served.
+    let upstream = Upstream::start(|received| {
+        let answer = response("200 OK", "", received.target());
+        let pause = Duration::from_micros(received.target()[1..].parse::<u64>().unwrap() * 7 % 600);
+        Reaction::Custom(Box::new(move |stream| {
+            let _ = stream.write_all(&answer);
+            let sent = Instant::now();
+            while sent.elapsed() < pause {
+                std::hint::spin_loop();
+            }
+            let _ = stream.shutdown(Shutdown::Both);
+        }))
+    });
+    let gateway = Gateway::start(&upstream.url(), OPEN);
+    let mut client = gateway.connect();
+    let mut broken = 0;
+    for at in 0..200 {
+        let target = format!("/{at}");
+        client.send(format!("POST {target} HTTP/1.1\r\nHost: app.test\r\nContent-Length: 4\r\n\r\nbody"));
+        let response = client.read("POST");
+        match response.status {
+            200 => assert_eq!(response.text(), target),
+            502 => broken += 1,
+            other => panic!("{other}"),
+        }
+    }
+    let mut seen: Vec<_> = upstream.received().iter().map(|received| received.target().to_owned()).collect();
+    let all = seen.len();
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), all, "a request was sent twice");
+    assert!(all + broken >= 200);
 }
 
 #[test]
