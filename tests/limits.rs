@@ -221,10 +221,11 @@ fn a_client_that_does_not_take_its_response_is_closed() {
 #[test]
 fn a_client_that_takes_its_response_slowly_gets_all_of_it() {
     let upstream = big();
-    let gateway = Gateway::start(&upstream.url(), &open("idle_timeout = \"700ms\""));
+    let gateway = Gateway::start(&upstream.url(), &open("idle_timeout = \"2s\""));
     let mut client = gateway.connect();
     client.send(GET);
     client.read_head().unwrap();
+    let began = Instant::now();
     let mut left = 64 << 20;
     while left > 0 {
         // More than the kernel's buffers hold, so that the gateway sees each step.
@@ -233,7 +234,7 @@ fn a_client_that_takes_its_response_slowly_gets_all_of_it() {
         left -= step;
         std::thread::sleep(Duration::from_millis(350));
     }
-    assert_eq!(gateway.metric("gateway_connections_timed_out_total"), 0.0);
+    assert!(began.elapsed() > Duration::from_secs(2), "the whole takes longer than any pause may");
 }
 
 #[test]

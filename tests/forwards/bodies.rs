@@ -194,3 +194,60 @@ fn a_client_that_does_not_read_stops_the_application_from_sending_instead_of_fil
     assert!(before < 48 << 20, "{before} bytes were taken from the application for a client that reads nothing");
     client.take(WHOLE);
 }
+
+#[test]
+fn many_clients_at_once_each_get_the_answer_to_their_own_request() {
+    const CLIENTS: u64 = 16;
+    const REQUESTS: u64 = 40;
+    let upstream = Upstream::start(|received| {
+        let mut bytes = Vec::new();
+        if received.target().ends_with('1') {
+            bytes.extend(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            for chunk in received.body.chunks(30_011) {
+                bytes.extend(format!("{:x}\r\n", chunk.len()).bytes());
+                bytes.extend(chunk);
+                bytes.extend(b"\r\n");
+            }
+            bytes.extend(b"0\r\n\r\n");
+        } else {
+            bytes.extend(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", received.body.len()).bytes());
+            bytes.extend(&received.body);
+        }
+        Reaction::Send(bytes)
+    });
+    let gateway = Gateway::start(&upstream.url(), &OPEN.replace("workers = 1", "workers = 2"));
+
+    std::thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                let mut client = gateway.connect();
+                for at in 0..REQUESTS {
+                    let seed = number * REQUESTS + at;
+                    let body = noise((seed * 7_919 % 150_000) as usize, seed + 1);
+                    let target = format!("/{number}/{at}");
+                    client.send(format!("PUT {target} HTTP/1.1\r\nHost: app.test\r\n"));
+                    if at % 2 == 0 {
+                        client.send(format!("Content-Length: {}\r\n\r\n", body.len()));
+                        client.send(&body);
+                    } else {
+                        client.send("Transfer-Encoding: chunked\r\n\r\n");
+                        for chunk in body.chunks(20_021) {
+                            client.send(format!("{:x}\r\n", chunk.len()));
+                            client.send(chunk);
+                            client.send("\r\n");
+                        }
+                        client.send("0\r\n\r\n");
+                    }
+                    let response = client.read("PUT");
+                    assert_eq!(response.status, 200, "{target}");
+                    assert!(response.body == body, "{target}: {} bytes of {}", response.body.len(), body.len());
+                }
+                client.close();
+            });
+        }
+    });
+
+    assert_eq!(upstream.received().len() as u64, CLIENTS * REQUESTS);
+    wait_until("all have gone", || gateway.metric("gateway_connections_open") == 0.0);
+}

@@ -349,3 +349,19 @@ fn a_client_that_goes_away_takes_its_connection_to_the_application_along() {
     assert_eq!(read().matches("status=400").count(), 1, "{}", read());
     assert_eq!(read().matches("verdict=abandoned").count(), 1, "{}", read());
 }
+
+#[test]
+fn a_connection_that_rests_longer_than_keep_alive_is_closed() {
+    let peer = Peer::listen();
+    let gateway = Gateway::start(&peer.url(), &upstream_setting("keep_alive = \"400ms\""));
+    let mut client = gateway.connect();
+    client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
+    let mut app = peer.accept();
+    app.read_head().unwrap();
+    app.send(response("200 OK", "", "x"));
+    assert_eq!(client.read("GET").status, 200);
+    let began = Instant::now();
+    assert!(app.is_closed());
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(300) && took < Duration::from_secs(4), "{took:?}");
+}
