@@ -22,14 +22,15 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub struct RequestBody {
     seen: Bytes,
-    rest: Option<Incoming>,
+    rest: Incoming,
+    finished: bool,
     client: Arc<Client>,
 }
 
 impl RequestBody {
     /// The body of a request of `client`.
     pub fn new(rest: Incoming, client: Arc<Client>) -> Self {
-        Self { seen: Bytes::new(), rest: Some(rest), client }
+        Self { seen: Bytes::new(), rest, finished: false, client }
     }
 
     /// Reads on until there is more than `bound`; says whether that was all of it.
@@ -85,8 +86,7 @@ impl Body for RequestBody {
         if this.seen.has_remaining() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.seen)))));
         }
-        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
-        match Pin::new(rest).poll_frame(cx) {
+        match Pin::new(&mut this.rest).poll_frame(cx) {
             Poll::Pending => {
                 this.client.phases.body_awaited();
                 Poll::Pending
@@ -102,23 +102,34 @@ impl Body for RequestBody {
                         Err(data) => data,
                     }))),
                     Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-                    None => Poll::Ready(None),
+                    None => {
+                        this.finished = true;
+                        Poll::Ready(None)
+                    }
                 }
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.seen.has_remaining() && self.rest.as_ref().is_none_or(Incoming::is_end_stream)
+        !self.seen.has_remaining() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        add(self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint), self.seen.len())
+        add(self.rest.size_hint(), self.seen.len())
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.finished && !self.rest.is_end_stream() {
+            self.client.phases.body_left();
+        }
     }
 }
 
 /// A response's body on its way to the client. Dropping it ends the exchange: the connection to the application goes back
-/// to its pool if the body was read to its end, and the access log gets its connection.
+/// to its pool if the body was read to its end, and the access log gets its line.
 #[derive(Debug)]
 pub struct ResponseBody {
     seen: Bytes,
@@ -199,8 +210,10 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let complete = self.is_end_stream();
-        if let Some(exchange) = self.exchange.take() {
+        let sent = self.is_end_stream();
+        if let Some(mut exchange) = self.exchange.take() {
+            // Nobody reads the body that an answer to HEAD would have had.
+            let complete = sent || exchange.is_head();
             exchange.end(complete, self.rest.take());
         }
     }

@@ -28,7 +28,12 @@ pub(super) enum Verdict {
     Redirected,
     /// It was refused.
     Refused(Code),
+    /// It was given up before there was a response: the client went away, or the gateway stopped.
+    Abandoned,
 }
+
+/// What the log says of a request without a response; clients never see it. Other proxies' logs use the same number.
+const NO_RESPONSE: u16 = 499;
 
 impl Verdict {
     const fn name(self) -> &'static str {
@@ -38,6 +43,7 @@ impl Verdict {
             Self::Answered => "answered",
             Self::Redirected => "redirected",
             Self::Refused(code) => code.rule().name,
+            Self::Abandoned => "abandoned",
         }
     }
 }
@@ -63,6 +69,7 @@ pub struct Exchange {
     sent_upstream: Option<Uptime>,
     upstream: Option<Duration>,
     bytes: u64,
+    ended: bool,
 }
 
 impl Exchange {
@@ -77,12 +84,18 @@ impl Exchange {
             caller: client.peer,
             client,
             session: None,
-            verdict: Verdict::Refused(Code::Internal),
-            status: 0,
+            verdict: Verdict::Abandoned,
+            status: NO_RESPONSE,
             sent_upstream: None,
             upstream: None,
             bytes: 0,
+            ended: false,
         }
+    }
+
+    /// Whether the response has no body by nature of the request.
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
     }
 
     /// The request is on its way to the application.
@@ -108,7 +121,8 @@ impl Exchange {
     }
 
     /// The response has gone, whole or not. `connection` is the one to the application that it came on.
-    pub(super) fn end(self, complete: bool, connection: Option<Connection>) {
+    pub(super) fn end(&mut self, complete: bool, connection: Option<Connection>) {
+        self.ended = true;
         let gate = &self.client.gate;
         let now = clock::uptime();
         if let Some(connection) = connection {
@@ -121,6 +135,7 @@ impl Exchange {
             Verdict::Answered => metrics.answered.increment(),
             Verdict::Redirected => metrics.redirected.increment(),
             Verdict::Refused(code) => metrics.refused(code),
+            Verdict::Abandoned => metrics.abandoned.increment(),
         }
         let duration = now.since(self.began.uptime);
         metrics.duration.observe(duration);
@@ -144,5 +159,14 @@ impl Exchange {
             verdict: self.verdict.name(),
             complete,
         });
+    }
+}
+
+/// A request whose handling is dropped halfway leaves its line too.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(false, None);
+        }
     }
 }

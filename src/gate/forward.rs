@@ -6,7 +6,6 @@ use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::Located;
 use super::body::{RequestBody, ResponseBody};
@@ -26,7 +25,7 @@ use crate::policy::Permit;
 /// [`Code::UpstreamUnreachable`], [`Code::UpstreamTimeout`], and for a login those of creating a session.
 pub(super) async fn to(
     client: &Arc<Client>,
-    request: Request<Incoming>,
+    mut request: Request<RequestBody>,
     place: &Match<'_>,
     located: Located<'_>,
     permit: &Permit,
@@ -34,7 +33,6 @@ pub(super) async fn to(
 ) -> Result<Response<ResponseBody>, Problem> {
     let Located { target, client_ip, scheme, host, .. } = located;
     let watched = route::watched(place.upstream, request.method(), target.path());
-    let mut request = request.map(|body| RequestBody::new(body, client.clone()));
 
     // A login looks at the credential that the browser came with before it is taken away.
     let before = match watched {

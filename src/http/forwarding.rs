@@ -147,6 +147,17 @@ pub fn trailers_to_upstream(trailers: &mut HeaderMap, names: &identity::Names) {
     remove_matching(trailers, |name| is_hop_by_hop(name) || is_forwarding(name) || names.claims(name));
 }
 
+/// Whether a request's body is what it seems. Each connection frames a body anew, so a coding other than `chunked` would
+/// be left on it without a name; nobody may use one unasked (RFC 9112 section 7.4).
+pub fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut fields = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
 /// RFC 9110 section 7.6.1: the fields that `Connection` names, which end here.
 fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
