@@ -19,7 +19,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         tracing::info!(file = %file.display(), "settings read");
     }
     match App::start(config) {
-        Ok(app) => until_stopped(app),
+        Ok(app) => until_stopped(app, announce),
         Err(error) => {
             complain(&error.to_string());
             match error {
@@ -32,8 +32,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, then drains.
-pub(super) fn until_stopped(app: App) -> ExitCode {
+fn announce(app: &App) {
     for address in app.addresses() {
         tracing::info!(%address, "listening");
     }
@@ -41,8 +40,12 @@ pub(super) fn until_stopped(app: App) -> ExitCode {
         tracing::info!(%address, "metrics and health");
     }
     notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. `announce` is called when a signal would be heard.
+pub(super) fn until_stopped(app: App, announce: impl FnOnce(&App)) -> ExitCode {
     let told = app.wait(async {
-        if let Err(error) = asked_to_stop().await {
+        if let Err(error) = asked_to_stop(|| announce(&app)).await {
             tracing::error!(%error, "signals cannot be received");
         }
     });
@@ -58,9 +61,11 @@ pub(super) fn until_stopped(app: App) -> ExitCode {
     }
 }
 
-async fn asked_to_stop() -> std::io::Result<()> {
+async fn asked_to_stop(listening: impl FnOnce()) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // Whoever hears that we are ready may stop us at once, and before this line that would have killed us undrained.
+    listening();
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
