@@ -99,13 +99,16 @@ fn every_key_that_the_program_reads_is_in_the_file() {
             table.into_iter().flat_map(|table| table.split('.')).chain(setting)
         })
         .collect();
-    let mut keys = BTreeSet::new();
-    for file in ["src/config/file.rs", "src/config/upstream.rs"] {
-        keys.extend(keys_read(&fs::read_to_string(root(file)).unwrap()));
-    }
+    let keys: BTreeSet<String> =
+        sources(&root("src/config")).iter().flat_map(|file| keys_read(&fs::read_to_string(file).unwrap())).collect();
     assert!(keys.len() > 60, "the keys are not read the way this test looks for them: {keys:?}");
     let missing: Vec<&String> = keys.iter().filter(|key| !mentioned.contains(key.as_str())).collect();
     assert!(missing.is_empty(), "gateway.toml says nothing about {missing:?}");
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
 
 /// The first literal of every call of the reader, and the lists of keys that are read in a loop.
