@@ -49,7 +49,7 @@ pub(super) fn run(listen: Option<String>) -> ExitCode {
                 complain("the store does not come up; see the messages above");
             }
             until_stopped(app, |app| {
-                let gateway = app.addresses().first().copied().map_or(sample.address(), reachable);
+                let gateway = app.addresses().first().copied().map_or_else(|| sample.address(), reachable);
                 for line in tour::introduction(gateway, app.ops_address(), sample.address(), directory.path()) {
                     say(&line);
                 }

@@ -138,9 +138,7 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
         0 => "app".to_owned(),
         later => format!("app{}", later + 1),
     });
-    let hosts = table.get("hosts", Vec::new(), |value| {
-        list(value, |host| HostPattern::parse(&text(host)?).map_err(|error| error.to_string()))
-    });
+    let hosts = table.get("hosts", Vec::new(), |value| list(value, |host| HostPattern::parse(&text(host)?)));
     let authority = match table.has("url") {
         true => table.optional("url", url),
         false => {
@@ -153,10 +151,11 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
         }
     };
     let logins: Vec<Login> = table.tables("login").into_iter().filter_map(login).collect();
+    let complete = authority.is_some();
     let upstream = Upstream {
         name,
         hosts,
-        authority: authority.clone().unwrap_or_default(),
+        authority: authority.unwrap_or_default(),
         preserve_host: table.flag("preserve_host", true),
         connect_timeout: table.limit("connect_timeout", Duration::from_secs(5)),
         response_timeout: table.limit("response_timeout", Duration::from_secs(60)),
@@ -180,7 +179,7 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
             );
         }
     }
-    authority.map(|_| upstream)
+    complete.then_some(upstream)
 }
 
 fn route(mut table: Table) -> Route {
@@ -234,7 +233,9 @@ fn login(mut table: Table) -> Option<Login> {
     }
     let user = table.optional("user", |value| match field(value)? {
         Field::Value(_) => Err("cannot be the same for everybody".to_owned()),
-        field => Ok(field),
+        field @ (Field::Form(_) | Field::RequestJson(_) | Field::ResponseHeader(_) | Field::ResponseJson(_)) => {
+            Ok(field)
+        }
     });
     let default = match &user {
         Some(field) if !field.is_in_request() => StatusSet::SuccessOrRedirect,
