@@ -43,18 +43,25 @@ impl Demo {
 
     /// Sends a signal, and says how the demo ended.
     fn end(mut self, signal: &str) -> Option<i32> {
-        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status().unwrap();
-        assert!(sent.success());
+        self.signal(signal);
         let mut rest = String::new();
         while self.output.read_line(&mut rest).unwrap() > 0 {}
         self.child.wait().unwrap().code()
     }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
 }
 
+/// Ends it the way its user does, so that its directory is removed.
 impl Drop for Demo {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Ok(None) = self.child.try_wait() {
+            self.signal("TERM");
+            let _ = self.child.wait();
+        }
     }
 }
 
