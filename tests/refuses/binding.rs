@@ -125,6 +125,24 @@ fn a_session_without_a_user_agent_is_bound_to_that_of_its_first_use() {
     problem(&with_agent(&gateway, &session, FIREFOX), 401, "session_suspended");
 }
 
+#[test]
+fn of_many_first_uses_at_once_one_binds_the_session() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), "[policy.user_agent]\non_change = \"reject\"\n");
+    for _ in 0..5 {
+        let session = gateway.login("ann");
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let (gateway, session) = (&gateway, &session);
+            let agents = (0..20).map(|number| format!("program{number}/1"));
+            let threads: Vec<_> =
+                agents.map(|agent| scope.spawn(move || with_agent(gateway, session, &agent).status)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+        assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 19, "{statuses:?}");
+    }
+}
+
 /// Requests from other addresses come through a trusted proxy.
 struct Roaming {
     upstream: Upstream,

@@ -152,3 +152,36 @@ fn the_cookie_and_the_schemes_are_named_by_the_settings() {
     problem(&gateway.get("/", &cookie(&token)), 401, "missing_token");
     problem(&gateway.get("/", &bearer(&token)), 401, "missing_token");
 }
+
+#[test]
+fn the_application_sees_the_credential_when_the_settings_say_so() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), "[token]\nforward = true\n");
+    let token = gateway.login("ann").token;
+    assert_eq!(gateway.get_as(&token, "/").status, 200);
+    assert_eq!(upstream.last().header("authorization"), Some(format!("Bearer {token}").as_str()));
+    assert_eq!(gateway.get("/", &format!("Cookie: a=1; __Host-session={token}\r\n")).status, 200);
+    assert_eq!(upstream.last().header("cookie"), Some(format!("a=1; __Host-session={token}").as_str()));
+}
+
+#[test]
+fn no_byte_in_a_cookie_opens_anything() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), "");
+    let token = gateway.login("ann").token;
+    for byte in (0..=255_u8).filter(|byte| !matches!(byte, b'\r' | b'\n')) {
+        for at in [0, 20, token.len()] {
+            let mut cookie = token.clone().into_bytes();
+            cookie.insert(at, byte);
+            let mut connection = gateway.connect();
+            connection.send("GET / HTTP/1.1\r\nHost: app.test\r\nCookie: __Host-session=");
+            connection.send(&cookie);
+            connection.send("\r\nConnection: close\r\n\r\n");
+            let status = connection.read("GET").status;
+            // White space around a value, and what follows a semicolon, is no part of it.
+            let is_whole = matches!((byte, at), (b' ' | b'\t', 0) | (b' ' | b'\t' | b';', 43));
+            assert!(matches!(status, 400 | 401) || is_whole, "{byte:#04x} at {at}: {status}");
+        }
+    }
+    assert!(upstream.received().iter().all(|request| request.header("x-auth-user") == Some("ann")));
+}

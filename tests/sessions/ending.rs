@@ -1,10 +1,14 @@
 //! `DELETE` under `/_sessions`: people end their sessions.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
 use serde_json::json;
 
 use crate::support::database::Database;
-use crate::support::gateway::{Gateway, Issued};
+use crate::support::gateway::{Gateway, Issued, bearer};
 use crate::support::upstream::Upstream;
+use crate::support::wait_until;
 use crate::{invalid, lives, own_page};
 
 /// Every attribute again: browsers keep a `__Host-` cookie whose deletion lacks one.
@@ -222,4 +226,35 @@ fn an_ended_session_stays_ended_over_a_restart() {
     let gateway = Gateway::start_in(directory, &upstream.url(), &store, "");
     let response = gateway.get_as(&session.token, "/");
     assert_eq!((response.status, response.json()["reason"].as_str()), (401, Some("logged_out")));
+}
+
+#[test]
+fn no_request_that_begins_after_the_end_of_its_session_passes() {
+    let (_upstream, gateway) = start();
+    let session = gateway.login("ann");
+    assert!(lives(&gateway, &session));
+    let (ended, passed) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut connection = gateway.connect();
+                loop {
+                    let over = ended.load(Ordering::SeqCst);
+                    connection.send(format!(
+                        "GET / HTTP/1.1\r\nHost: app.test\r\nUser-Agent: acme-test/1.0\r\n{}\r\n",
+                        bearer(&session.token)
+                    ));
+                    let status = connection.read("GET").status;
+                    assert!(!over || status == 401, "served {status} after its end");
+                    if over {
+                        return;
+                    }
+                    passed.fetch_add(usize::from(status == 200), Ordering::SeqCst);
+                }
+            });
+        }
+        wait_until("the session is in full use", || passed.load(Ordering::SeqCst) > 50);
+        assert_eq!(gateway.delete_as(&session.token, "/_sessions/current").status, 204);
+        ended.store(true, Ordering::SeqCst);
+    });
 }

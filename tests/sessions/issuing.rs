@@ -130,6 +130,9 @@ fn a_body_that_is_no_json_object_is_refused() {
         invalid(&post(&gateway, JSON, body), "body");
     }
     invalid(&post(&gateway, JSON, b""), "body");
+    for twice in ["{\"user\":\"ann\",\"user\":\"root\"}", "{\"user\":1,\"claims\":{\"a\":{\"b\":1,\"b\":2}}}"] {
+        invalid(&post(&gateway, JSON, twice.as_bytes()), "body");
+    }
     let nested = format!("{{\"user\":\"ann\",\"claims\":{}1{}}}", "{\"a\":".repeat(5000), "}".repeat(5000));
     invalid(&post(&gateway, JSON, nested.as_bytes()), "body");
 }
