@@ -12,7 +12,11 @@ fn a_cookie_has_all_its_attributes_and_lasts_as_long_as_the_session() {
     for (settings, name, attributes) in [
         ("", "__Host-session", "; Path=/; HttpOnly; Secure; SameSite=Lax; Max-Age=1209600"),
         ("[session]\nlifetime = \"1h\"\n", "__Host-session", "; Path=/; HttpOnly; Secure; SameSite=Lax; Max-Age=3600"),
-        ("[session]\nlifetime = \"0\"\n", "__Host-session", "; Path=/; HttpOnly; Secure; SameSite=Lax"),
+        (
+            "[session]\nlifetime = \"0\"\n",
+            "__Host-session",
+            "; Path=/; HttpOnly; Secure; SameSite=Lax; Max-Age=34560000",
+        ),
         (
             "[token]\ncookie = \"sid\"\ncookie_secure = false\ncookie_same_site = \"strict\"\n",
             "sid",
