@@ -143,6 +143,29 @@ fn of_many_first_uses_at_once_one_binds_the_session() {
     }
 }
 
+#[test]
+fn whoever_is_told_that_the_session_is_suspended_is_told_the_truth() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), "");
+    let database = Database::of(&gateway);
+    let mut told = 0;
+    for _ in 0..20 {
+        let session = gateway.login("ann");
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let (gateway, session) = (&gateway, &session);
+            let threads =
+                [CHROME, FIREFOX].map(|agent| scope.spawn(move || with_agent(gateway, session, agent).status));
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(statuses.iter().all(|status| matches!(status, 200 | 401)), "{statuses:?}");
+        if statuses.contains(&401) {
+            told += 1;
+            assert_eq!(database.column(&session.id, "state").as_deref(), Some("suspended"));
+        }
+    }
+    assert_eq!(told, 20, "two programs cannot both be the one that the session is bound to");
+}
+
 /// Requests from other addresses come through a trusted proxy.
 struct Roaming {
     upstream: Upstream,
