@@ -98,6 +98,27 @@ fn a_session_survives_the_update_of_its_browser_by_family_but_not_by_exact() {
 }
 
 #[test]
+fn a_user_agent_that_is_no_utf_8_is_known_again() {
+    let upstream = Upstream::hello();
+    for mode in ["exact", "family"] {
+        let toml = format!("[policy.user_agent]\nmode = \"{mode}\"\non_change = \"reject\"\n");
+        let gateway = Gateway::start(&upstream.url(), &toml);
+        let session = gateway.login("ann");
+        let with = |agent: &[u8]| {
+            let mut connection = gateway.connect();
+            connection.send(format!("GET /_sessions/current HTTP/1.1\r\nHost: app.test\r\n{}User-Agent: ", bearer(&session.token)));
+            connection.send(agent);
+            connection.send("\r\n\r\n");
+            connection.read("GET")
+        };
+        for _ in 0..2 {
+            assert_eq!(with(b"caf\xe9/1.0").status, 200, "{mode}");
+        }
+        problem(&with(b"cafe/1.0"), 401, "user_agent_changed");
+    }
+}
+
+#[test]
 fn a_missing_user_agent_is_the_empty_one() {
     let upstream = Upstream::hello();
     let gateway = Gateway::start(&upstream.url(), "[policy.user_agent]\non_change = \"reject\"\n");
