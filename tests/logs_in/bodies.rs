@@ -132,3 +132,22 @@ fn a_connection_serves_on_after_a_login() {
     connection.send(&login);
     assert_ne!(token(&connection.read("POST")), first);
 }
+
+#[test]
+fn a_form_that_does_not_arrive_reaches_nobody() {
+    let upstream = app();
+    let gateway = start(&upstream, BY_FORM, "[server]\nidle_timeout = \"200ms\"\n");
+    let head = format!("POST /login HTTP/1.1\r\nHost: app.test\r\n{FORM}Content-Length: 20\r\n\r\nusername=ann");
+    let mut stalling = gateway.connect();
+    stalling.send(&head);
+    let response = stalling.read("POST");
+    assert_eq!((response.status, response.code().as_str()), (408, "request_timeout"));
+    let mut leaving = gateway.connect();
+    leaving.send(&head);
+    leaving.close();
+    let mut broken = gateway.connect();
+    broken.send(format!("POST /login HTTP/1.1\r\nHost: app.test\r\n{FORM}Transfer-Encoding: chunked\r\n\r\nzz\r\n"));
+    assert_eq!(broken.read("POST").status, 400);
+    assert!(upstream.received().is_empty());
+    assert_eq!(Database::of(&gateway).count("true"), 0);
+}

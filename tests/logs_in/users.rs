@@ -48,7 +48,7 @@ fn a_json_request_names_the_user() {
         let gateway = start(&upstream, &format!("user = {field}"), "");
         let response = post(&gateway, JSON, body);
         assert_eq!(user_of(&gateway, &token(&response)).as_deref(), Some(user), "{field}");
-        assert_eq!(upstream.received().iter().filter(|r| r.target() == "/login").last().unwrap().body, body.as_bytes());
+        assert_eq!(upstream.received().iter().rfind(|r| r.target() == "/login").unwrap().body, body.as_bytes());
     }
 }
 

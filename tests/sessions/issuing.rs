@@ -271,7 +271,7 @@ fn a_user_may_be_a_number_and_any_text_reaches_the_application_reversibly() {
         let name = percent_encoding::percent_decode_str(received.header("x-auth-name").unwrap());
         assert_eq!(name.decode_utf8().unwrap(), "Ünï 100%");
         let shown = gateway.get_as(&session.token, "/_sessions/current").json()["user"].clone();
-        assert_eq!(shown, user.as_str().map_or(user.to_string(), str::to_owned));
+        assert_eq!(shown, user.as_str().map_or_else(|| user.to_string(), str::to_owned));
     }
     let (one, text) = (gateway.login_with(json!({ "user": 42 })), gateway.login("42"));
     assert_eq!(crate::listed(&gateway, &one), crate::listed(&gateway, &text), "the number and its text are one user");

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::Database;
 use crate::support::gateway::{Gateway, Issued};
+use crate::support::postgres::fresh_database;
 use crate::support::upstream::Upstream;
 use crate::{listed, lives};
 
@@ -107,26 +108,41 @@ fn a_session_that_is_over_or_suspended_holds_no_slot() {
     }
 }
 
+/// Fifty sessions of one user, created at once under this limit.
+fn fifty_at_once(gateway: &Gateway, limit: usize) {
+    let barrier = Barrier::new(50);
+    let sessions: Vec<Issued> = thread::scope(|scope| {
+        let one = || {
+            barrier.wait();
+            gateway.login("ann")
+        };
+        let threads: Vec<_> = (0..50).map(|_| scope.spawn(one)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let live: Vec<_> = sessions.iter().filter(|session| lives(gateway, session)).collect();
+    assert_eq!(live.len(), limit);
+    assert_eq!(listed(gateway, live[0]).len(), limit);
+    let mut gone: Vec<_> = sessions.iter().flat_map(evicted).collect();
+    gone.sort_unstable();
+    gone.dedup();
+    assert_eq!(gone.len(), 50 - limit, "each one was evicted once, and said to be");
+}
+
 #[test]
 fn fifty_parallel_creations_leave_exactly_as_many_as_the_limit_says() {
     for limit in [1, 2] {
         let (_upstream, gateway) = start(&format!("default = {limit}"));
-        let barrier = Barrier::new(50);
-        let sessions: Vec<Issued> = thread::scope(|scope| {
-            let one = || {
-                barrier.wait();
-                gateway.login("ann")
-            };
-            let threads: Vec<_> = (0..50).map(|_| scope.spawn(one)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        let live: Vec<_> = sessions.iter().filter(|session| lives(&gateway, session)).collect();
-        assert_eq!(live.len(), limit);
-        assert_eq!(listed(&gateway, live[0]).len(), limit);
-        let mut gone: Vec<_> = sessions.iter().flat_map(evicted).collect();
-        gone.sort_unstable();
-        gone.dedup();
-        assert_eq!(gone.len(), 50 - limit, "each one was evicted once, and said to be");
+        fifty_at_once(&gateway, limit);
+    }
+}
+
+#[test]
+fn fifty_parallel_creations_leave_exactly_as_many_on_postgresql_too() {
+    let upstream = Upstream::hello();
+    for limit in [1, 2] {
+        let toml = format!("[policy.max_sessions]\ndefault = {limit}\n");
+        let gateway = Gateway::start_on(&fresh_database().url(), &upstream.url(), &toml);
+        fifty_at_once(&gateway, limit);
     }
 }
 

@@ -51,6 +51,15 @@ fn people_see_their_own_live_sessions_newest_first_and_never_anybody_elses() {
 }
 
 #[test]
+fn a_session_that_is_idle_is_not_listed() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), "[session]\nidle_timeout = \"1h\"\n");
+    let [idle, used] = [gateway.login("ann"), gateway.login("ann")];
+    Database::of(&gateway).change(&idle, "last_seen_at = last_seen_at - 3600001");
+    assert_eq!(listed(&gateway, &used), [used.id.as_str()]);
+}
+
+#[test]
 fn a_row_has_the_fields_of_the_contract() {
     let (_upstream, gateway) = start();
     let phone = gateway.login_with(json!({ "user": "ann", "user_agent": IPHONE, "ip": "::ffff:192.0.2.7" }));
