@@ -139,6 +139,12 @@ impl App {
         self.ops_address
     }
 
+    /// Makes something that belongs to the side runtime, such as a signal handler.
+    pub fn within<T>(&self, make: impl FnOnce() -> T) -> T {
+        let _entered = self.side.enter();
+        make()
+    }
+
     /// Waits for `signal`, or for a worker that dies, which none should. Says whether it was the signal.
     pub fn wait(&self, signal: impl Future<Output = ()>) -> bool {
         let mut died = self.died.clone();

@@ -40,12 +40,17 @@ pub(super) fn until_stopped(app: App) -> ExitCode {
     if let Some(address) = app.ops_address() {
         tracing::info!(%address, "metrics and health");
     }
-    notify(&[sd_notify::NotifyState::Ready]);
-    let told = app.wait(async {
-        if let Err(error) = asked_to_stop().await {
-            tracing::error!(%error, "signals cannot be received");
+    // Before anybody learns that we are ready: a signal without a handler would end us without a drain.
+    let asked_to_stop = match app.within(asked_to_stop) {
+        Ok(asked_to_stop) => asked_to_stop,
+        Err(error) => {
+            complain(&format!("signals cannot be received: {error}"));
+            app.stop();
+            return ExitCode::FAILURE;
         }
-    });
+    };
+    notify(&[sd_notify::NotifyState::Ready]);
+    let told = app.wait(asked_to_stop);
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: no new connections; requests in flight may finish");
     app.stop();
@@ -58,14 +63,16 @@ pub(super) fn until_stopped(app: App) -> ExitCode {
     }
 }
 
-async fn asked_to_stop() -> std::io::Result<()> {
+/// Ready when SIGTERM or SIGINT has come. They are received from the call on, not only from the first poll.
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// Tells systemd, when it is there.
