@@ -106,7 +106,10 @@ fn a_user_agent_that_is_no_utf_8_is_known_again() {
         let session = gateway.login("ann");
         let with = |agent: &[u8]| {
             let mut connection = gateway.connect();
-            connection.send(format!("GET /_sessions/current HTTP/1.1\r\nHost: app.test\r\n{}User-Agent: ", bearer(&session.token)));
+            connection.send(format!(
+                "GET /_sessions/current HTTP/1.1\r\nHost: app.test\r\n{}User-Agent: ",
+                bearer(&session.token)
+            ));
             connection.send(agent);
             connection.send("\r\n\r\n");
             connection.read("GET")
