@@ -22,7 +22,8 @@ impl Fingerprint {
     /// The fingerprint of a User-Agent header's bytes. A missing header is the empty one.
     pub fn of(user_agent: &[u8], likeness: Likeness) -> Self {
         let digest = match likeness {
-            Likeness::Exact => Sha256::digest(user_agent),
+            // As text, because that is how it is stored: bytes that are no UTF-8 would never be those of the row.
+            Likeness::Exact => Sha256::digest(String::from_utf8_lossy(user_agent).as_bytes()),
             Likeness::Family => Sha256::digest(family(&String::from_utf8_lossy(user_agent))),
         };
         let mut short = [0; 16];

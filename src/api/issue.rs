@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::{Call, json};
 use crate::config::{Service, units};
 use crate::error::{Code, Problem};
-use crate::http::fields::Media;
+use crate::http::fields::{self, Media};
 use crate::session::{Actor, Principal, Role, UserId, parse_text};
 use crate::sessions::NewLogin;
 
@@ -46,9 +46,12 @@ pub(super) async fn create(
     if !matches!(Media::of(headers), Media::Json) {
         return Err(Problem::new(Code::UnsupportedMediaType));
     }
-    let body = read(MAX_BODY).await?;
-    let body: Value = serde_json::from_slice(&body)
+    let bytes = read(MAX_BODY).await?;
+    let body: Value = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::invalid("body", format!("The body is no JSON: {error}.")))?;
+    if fields::json_document(&bytes).is_none() {
+        return Err(Problem::invalid("body", "An object in the body has a key twice."));
+    }
     let Value::Object(fields) = body else { return Err(Problem::invalid("body", "The body must be a JSON object.")) };
     let login = parse(fields, call, Actor::Service(service.name.clone()))?;
     let created = call.sessions.create(login, call.now).await?;

@@ -4,14 +4,13 @@
 //! [`before`] looks at the request on its way in, [`after`] at the response on its way out. The application's own bytes
 //! pass unchanged, but for the token that a login's answer is given.
 
+mod deliver;
 mod inspect;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, SET_COOKIE, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Request, Response};
 
 use self::inspect::Inspected;
@@ -19,12 +18,12 @@ use super::body::{RequestBody, ResponseBody};
 use super::client::Client;
 use super::exchange::Exchange;
 use super::route::Watched;
-use crate::config::{Config, Deliver, Field, Hook, Login, Upstream};
+use crate::config::{Deliver, Field, Hook, Login, Upstream};
 use crate::error::{Code, Problem};
 use crate::http::cookie;
 use crate::policy::Permit;
 use crate::session::{Actor, EndReason, Principal, Role, Session, UserId, parse_text};
-use crate::sessions::{Created, NewLogin, OwnedEnding, OwnedWhich};
+use crate::sessions::{NewLogin, OwnedEnding, OwnedWhich};
 use crate::store::Event;
 
 /// What was seen of a watched request on its way in.
@@ -51,8 +50,7 @@ pub(super) async fn before<'a>(
     let user_agent = String::from_utf8_lossy(user_agent).into_owned();
     let mut inspected = Inspected::default();
     if let Watched::Login(login) = watched {
-        let fields = [Some(&login.user), login.roles.as_ref(), login.name.as_ref(), login.email.as_ref()];
-        if fields.into_iter().flatten().any(Field::is_in_request) {
+        if fields(login).any(Field::is_in_request) {
             inspected = inspect::request(request, upstream.inspect_bytes).await?;
         }
         if reads_response(login) {
@@ -69,12 +67,28 @@ pub(super) async fn before<'a>(
     })
 }
 
+fn fields(login: &Login) -> impl Iterator<Item = &Field> {
+    [Some(&login.user), login.roles.as_ref(), login.name.as_ref(), login.email.as_ref()].into_iter().flatten()
+}
+
 fn reads_response(login: &Login) -> bool {
-    matches!(login.deliver, Deliver::Json(_))
-        || [Some(&login.user), login.roles.as_ref(), login.name.as_ref(), login.email.as_ref()]
-            .into_iter()
-            .flatten()
-            .any(Field::is_in_response_body)
+    matches!(login.deliver, Deliver::Json(_)) || fields(login).any(Field::is_in_response_body)
+}
+
+/// Takes out of a login's answer what the application says to the gateway alone, whether or not it let anybody in.
+fn take_told(login: &Login, headers: &mut HeaderMap) -> HeaderMap {
+    let mut told = HeaderMap::new();
+    let names = fields(login).filter_map(|field| match field {
+        Field::ResponseHeader(name) => Some(name),
+        Field::Form(_) | Field::RequestJson(_) | Field::ResponseJson(_) | Field::Value(_) => None,
+    });
+    for name in names {
+        for value in headers.get_all(name) {
+            told.append(name, value.clone());
+        }
+        headers.remove(name);
+    }
+    told
 }
 
 /// Acts on the response of a watched request.
@@ -85,21 +99,21 @@ fn reads_response(login: &Login) -> bool {
 pub(super) async fn after(
     client: &Client,
     before: Before<'_>,
-    response: Response<ResponseBody>,
+    mut response: Response<ResponseBody>,
     client_ip: IpAddr,
     exchange: &Exchange,
 ) -> Result<Response<ResponseBody>, Problem> {
     let status = response.status().as_u16();
-    let hook = match before.watched {
-        Watched::Login(login) => &login.hook,
-        Watched::Logout(hook) | Watched::PasswordChanged(hook) => hook,
+    let (hook, told) = match before.watched {
+        Watched::Login(login) => (&login.hook, take_told(login, response.headers_mut())),
+        Watched::Logout(hook) | Watched::PasswordChanged(hook) => (hook, HeaderMap::new()),
     };
     let Hook { success, .. } = hook;
     if !success.contains(status) {
         return Ok(response);
     }
     match before.watched {
-        Watched::Login(login) => login_succeeded(client, before, login, response, client_ip, exchange).await,
+        Watched::Login(login) => login_succeeded(client, before, (login, &told), response, client_ip, exchange).await,
         Watched::Logout(_) => logged_out(client, before, response, exchange).await,
         Watched::PasswordChanged(_) => password_changed(client, before, response, exchange).await,
     }
@@ -108,7 +122,7 @@ pub(super) async fn after(
 async fn login_succeeded(
     client: &Client,
     before: Before<'_>,
-    login: &Login,
+    (login, told): (&Login, &HeaderMap),
     mut response: Response<ResponseBody>,
     client_ip: IpAddr,
     exchange: &Exchange,
@@ -119,7 +133,7 @@ async fn login_succeeded(
     if reads_response(login) {
         answer = inspect::response(&mut response, before.inspect_bytes).await;
     }
-    let values = Values { request: &before.request, response: response.headers(), answer: answer.as_ref() };
+    let values = Values { request: &before.request, told, answer: answer.as_ref() };
     let principal = match values.principal(login).await {
         Ok(principal) => principal,
         Err(why) => {
@@ -127,11 +141,8 @@ async fn login_succeeded(
             return Ok(response);
         }
     };
-    for field in [Some(&login.user), login.roles.as_ref(), login.name.as_ref(), login.email.as_ref()] {
-        if let Some(Field::ResponseHeader(name)) = field {
-            response.headers_mut().remove(name);
-        }
-    }
+    // A session that cannot be handed over must not be created: it would hold a slot, and end the one before it.
+    deliver::check(&login.deliver, answer.as_ref())?;
     let limit = gate.config.max_sessions.for_roles(principal.roles.iter().map(Role::as_str));
     let created = gate
         .sessions
@@ -150,57 +161,14 @@ async fn login_succeeded(
             now,
         )
         .await?;
-    deliver(&gate.config, &login.deliver, &created, response, answer)
-}
-
-/// The longest that browsers keep a cookie.
-const LONGEST_COOKIE: Duration = Duration::from_secs(400 * 24 * 3600);
-
-/// Gives the client its token.
-fn deliver(
-    config: &Config,
-    how: &Deliver,
-    created: &Created,
-    mut response: Response<ResponseBody>,
-    answer: Option<serde_json::Value>,
-) -> Result<Response<ResponseBody>, Problem> {
-    // No cache may keep an answer with a token in it.
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    match how {
-        Deliver::Cookie => {
-            // A session that never expires must not end with the browser's window; browsers cap it themselves.
-            let max_age = Some(config.session.lifetime.unwrap_or(LONGEST_COOKIE));
-            let attributes = cookie::Attributes { max_age, ..config.token.cookie };
-            let cookie = cookie::set_cookie(config.token.credential.cookie(), created.token.reveal(), &attributes)?;
-            response.headers_mut().append(SET_COOKIE, cookie);
-            Ok(response)
-        }
-        Deliver::Header(name) => {
-            let mut value = HeaderValue::try_from(created.token.reveal()).map_err(|_| Problem::new(Code::Internal))?;
-            value.set_sensitive(true);
-            response.headers_mut().insert(name, value);
-            Ok(response)
-        }
-        Deliver::Json(pointer) => {
-            let whole = answer.and_then(|answer| inspect::with_value(answer, pointer, created.token.reveal()));
-            let Some(whole) = whole else {
-                tracing::error!(
-                    pointer,
-                    "the login's answer is no JSON object that the token could be put into; use another `deliver`"
-                );
-                return Err(Problem::new(Code::Internal));
-            };
-            let (mut parts, _) = response.into_parts();
-            parts.headers.remove(CONTENT_LENGTH);
-            Ok(Response::from_parts(parts, ResponseBody::whole(Bytes::from(whole))))
-        }
-    }
+    deliver::deliver(&gate.config, &login.deliver, &created, response, answer)
 }
 
 /// Where the values of a login stand.
 struct Values<'a> {
     request: &'a Inspected,
-    response: &'a http::HeaderMap,
+    /// The headers in which the application tells the gateway about the user.
+    told: &'a HeaderMap,
     answer: Option<&'a serde_json::Value>,
 }
 
@@ -228,7 +196,10 @@ impl Values<'_> {
                 self.request.json().and_then(|json| crate::http::fields::json_field(&json, pointer))
             }
             Field::ResponseHeader(name) => {
-                self.response.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).map(str::to_owned)
+                let mut lines = self.told.get_all(name).iter();
+                // Of two lines nobody knows which one the application meant, or whether it wrote both.
+                let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+                std::str::from_utf8(line.as_bytes()).ok().map(str::to_owned)
             }
             Field::ResponseJson(pointer) => self.answer.and_then(|json| crate::http::fields::json_field(json, pointer)),
             Field::Value(value) => Some(value.clone()),
@@ -248,12 +219,18 @@ impl Values<'_> {
             Field::ResponseJson(pointer) => self.answer.and_then(|json| json.pointer(pointer).cloned()),
             Field::Form(_) | Field::ResponseHeader(_) | Field::Value(_) => None,
         };
-        let words: Vec<String> = match json {
-            Some(serde_json::Value::Array(items)) => items
+        let words: Vec<String> = match (json, field) {
+            (Some(serde_json::Value::Array(items)), _) => items
                 .iter()
                 .map(|item| item.as_str().map(str::to_owned))
                 .collect::<Option<_>>()
                 .ok_or("a role is no text")?,
+            // A list in a header may be spread over several lines.
+            (_, Field::ResponseHeader(name)) => {
+                let lines = self.told.get_all(name).iter().map(|line| str::from_utf8(line.as_bytes()));
+                let lines: Vec<&str> = lines.collect::<Result<_, _>>().map_err(|_| "the roles are no text")?;
+                lines.iter().flat_map(|line| line.split(',')).map(|word| word.trim().to_owned()).collect()
+            }
             _ => self.text(field).await.unwrap_or_default().split(',').map(|word| word.trim().to_owned()).collect(),
         };
         let roles: Vec<Role> =
@@ -292,7 +269,7 @@ async fn logged_out(
     let reason = if config.logout_everywhere { EndReason::LoggedOutElsewhere } else { EndReason::LoggedOut };
     end(client, which, reason, &session, user, exchange).await?;
     let clear = cookie::clear_cookie(config.token.credential.cookie(), &config.token.cookie)?;
-    response.headers_mut().append(SET_COOKIE, clear);
+    cookie::put(response.headers_mut(), config.token.credential.cookie(), clear);
     Ok(response)
 }
 

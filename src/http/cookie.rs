@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::iter;
 use std::time::Duration;
 
-use http::header::{COOKIE, HeaderMap, HeaderValue};
+use http::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
 
 use crate::error::{Code, Problem};
 
@@ -158,6 +158,23 @@ fn render(
     let mut header = HeaderValue::try_from(text).map_err(|_| Problem::new(Code::Internal))?;
     header.set_sensitive(true);
     Ok(header)
+}
+
+/// Puts a `Set-Cookie` of ours for the cookie `name` into a response, in the place of any that the application wrote for
+/// it: which of two a browser keeps is a matter of their order and their paths. The application's other cookies stay.
+pub fn put(headers: &mut HeaderMap, name: &CookieName, line: HeaderValue) {
+    let is_ours = |line: &HeaderValue| {
+        let given = line.as_bytes().split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default();
+        given.trim_ascii() == name.as_str().as_bytes()
+    };
+    if headers.get_all(SET_COOKIE).iter().any(is_ours) {
+        let others: Vec<_> = headers.get_all(SET_COOKIE).iter().filter(|line| !is_ours(line)).cloned().collect();
+        headers.remove(SET_COOKIE);
+        for other in others {
+            headers.append(SET_COOKIE, other);
+        }
+    }
+    headers.append(SET_COOKIE, line);
 }
 
 /// Every value that a request gives to the cookie `name`, in order, without the quotes that a value may have.

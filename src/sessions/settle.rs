@@ -33,8 +33,7 @@ impl Sessions {
             }
             Refusal::Idle => {
                 // Another instance may have served the session meanwhile. The store knows; a stale cache does not.
-                let (found, _) = self.find_anew(digest, now.uptime).await;
-                Ok(policy::check(found?, facts, self.rules(), now.wall)?)
+                self.check_anew(digest, facts, now).await
             }
             Refusal::Ended(_)
             | Refusal::Suspended(_)
@@ -57,12 +56,23 @@ impl Sessions {
         let (sessions, id) = (self.clone(), session.id);
         let Circumstances { user_agent, ip, .. } = Circumstances::of(facts, now);
         self.run(StoreCall::Other, async move { sessions.inner.store.bind(id, &user_agent, ip).await }).await?;
+        self.check_anew(digest, facts, now).await
+    }
+
+    /// Checks the session as the store has it now. What comes out may be another refusal than the one that led here, and
+    /// is acted on all the same.
+    async fn check_anew(&self, digest: &Digest, facts: &Facts<'_>, now: Moment) -> Result<Permit, Problem> {
         let (found, _) = self.find_anew(digest, now.uptime).await;
-        policy::check(found?, facts, self.rules(), now.wall).map_err(|refusal| match refusal {
-            // The binding was written and is not there: the row vanished in between.
-            Refusal::Unbound => Problem::new(Code::UnknownToken),
-            other => other.into(),
-        })
+        let session = found?;
+        let refusal = match policy::check(session.clone(), facts, self.rules(), now.wall) {
+            Ok(permit) => return Ok(permit),
+            Err(refusal) => refusal,
+        };
+        if refusal == Refusal::SuspendForUserAgent {
+            self.suspend_for_user_agent(&session, facts, now).await;
+        }
+        // A binding that was written and is not there: the row vanished in between.
+        Err(if refusal == Refusal::Unbound { Problem::new(Code::UnknownToken) } else { refusal.into() })
     }
 
     /// Suspends a session that another User-Agent used. The request is refused whatever comes of this; a store that is

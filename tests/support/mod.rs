@@ -5,11 +5,13 @@
 //! - [`peer`]: an application that the test plays itself, byte by byte.
 //! - [`client`]: a client that sends exactly what it is told and reads whole responses.
 //! - [`postgres`]: a throw-away PostgreSQL server.
+//! - [`database`]: the SQLite file of a gateway, to age and change its rows.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
 #![allow(clippy::disallowed_methods, reason = "a test may look at the clock to give up waiting")]
 
 pub mod client;
+pub mod database;
 pub mod gateway;
 pub mod peer;
 pub mod postgres;
