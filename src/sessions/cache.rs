@@ -7,14 +7,19 @@
 //! A load that began before a revocation must not put its row into the cache after it. A load in flight is a placeholder in the
 //! map; [`Cache::forget`] uses `remove`, which takes the placeholder away too, so that the load's insertion is refused.
 //! `remove_if` and `retain` look at finished entries only and must not be used here. Requests that were already waiting for
-//! that load may still receive its row: they began before the revocation was answered.
+//! that load look again when it ends, find nothing, and load anew.
+//!
+//! # The index never says less than the map
+//! A row is entered into the index before it lands in the map, and taken out of it when it does not land, is evicted, or
+//! turns out to be absent. [`Cache::clear`] keeps out rows that are landing: between its emptying of the one and of the
+//! other, a row could else lose its entry in the index, and could not be forgotten by its id any more.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::hash::BuildHasher as _;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use quick_cache::Lifecycle;
@@ -30,12 +35,23 @@ use crate::token::Digest;
 type Found = quick_cache::sync::Cache<Digest, Arc<Session>, quick_cache::UnitWeighter, ahash::RandomState, Unindex>;
 type Absent = quick_cache::sync::Cache<Digest, Uptime, quick_cache::UnitWeighter, ahash::RandomState>;
 
+type Guard<'a> = quick_cache::sync::PlaceholderGuard<
+    'a,
+    Digest,
+    Arc<Session>,
+    quick_cache::UnitWeighter,
+    ahash::RandomState,
+    Unindex,
+>;
+
 /// What this process remembers of the store.
 #[derive(Debug)]
 pub(super) struct Cache {
     found: Found,
     absent: Absent,
     index: Arc<Index>,
+    /// Shared by rows that are landing, held alone by [`Cache::clear`].
+    landing: RwLock<()>,
     ttl: Duration,
     negative_ttl: Option<Duration>,
 }
@@ -50,7 +66,7 @@ pub(super) enum Loaded {
 }
 
 impl Cache {
-    /// A cache of at most `capacity` sessions, and a tenth as many unknown tokens.
+    /// A cache of at most `capacity` sessions, rounded up to whole shards, and a tenth as many unknown tokens.
     pub(super) fn new(capacity: usize, ttl: Duration, negative_ttl: Option<Duration>) -> Self {
         let index = Arc::new(Index::default());
         let options = |items: usize| {
@@ -71,7 +87,7 @@ impl Cache {
             hasher(),
             quick_cache::sync::DefaultLifecycle::default(),
         );
-        Self { found, absent, index, ttl, negative_ttl }
+        Self { found, absent, index, landing: RwLock::default(), ttl, negative_ttl }
     }
 
     /// The session of a token when it is in the cache, however old.
@@ -97,7 +113,8 @@ impl Cache {
     /// The session of a token, loaded by `load` unless it is fresh in the cache. Of several callers for one token one
     /// loads and the others wait. `load` is given the outdated entry, if there was one, and may return that.
     ///
-    /// Cancel safety: when the caller that loads is dropped, the next one that waits takes over.
+    /// Cancel safety: when the caller that loads is dropped, the next one that waits takes over, and is given the same
+    /// outdated entry.
     ///
     /// # Errors
     /// Those of `load`; the next one that waits then tries for itself.
@@ -131,13 +148,10 @@ impl Cache {
         if self.is_absent(digest, now) {
             return Ok((Loaded::Absent, Lookup::Coalesced));
         }
+        let mut loading = Loading { cache: self, digest: *digest, guard: Some(guard), session: outdated.clone() };
         match load(outdated).await? {
             Loaded::Found(session) => {
-                self.index.insert(session.id, *digest);
-                // Refused when the session was forgotten meanwhile. This caller began before that and may have the row.
-                if guard.insert(session.clone()).is_err() {
-                    self.index.remove(session.id, digest);
-                }
+                loading.session = Some(session.clone());
                 Ok((Loaded::Found(session), Lookup::Miss))
             }
             Loaded::Absent => {
@@ -145,7 +159,9 @@ impl Cache {
                     let until = now.as_micros().saturating_add(u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX));
                     self.absent.insert(*digest, Uptime::from_micros(until));
                 }
-                drop(guard);
+                if let Some(outdated) = loading.session.take() {
+                    self.index.remove(outdated.id, digest);
+                }
                 Ok((Loaded::Absent, Lookup::Miss))
             }
         }
@@ -171,9 +187,11 @@ impl Cache {
 
     /// Forgets everything, loads in flight included.
     pub(super) fn clear(&self) {
+        let alone = self.landing.write().unwrap_or_else(PoisonError::into_inner);
         self.found.clear();
         self.absent.clear();
         self.index.clear();
+        drop(alone);
     }
 
     /// How many sessions and how many unknown tokens are remembered.
@@ -225,10 +243,39 @@ impl Index {
         });
     }
 
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
     fn clear(&self) {
         for shard in &self.shards {
             shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
+    }
+}
+
+/// A load in flight. When it ends, by being dropped half-way too, it leaves in the map what it has: the loaded session, or
+/// the outdated one that it was to replace, which an outage may still need.
+#[derive(Debug)]
+struct Loading<'a> {
+    cache: &'a Cache,
+    digest: Digest,
+    guard: Option<Guard<'a>>,
+    session: Option<Arc<Session>>,
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        let (Some(guard), Some(session)) = (self.guard.take(), self.session.take()) else { return };
+        let id = session.id;
+        let landing = self.cache.landing.read().unwrap_or_else(PoisonError::into_inner);
+        self.cache.index.insert(id, self.digest);
+        // Refused when the session was forgotten meanwhile. The caller began before that and may have the row.
+        if guard.insert(session).is_err() {
+            self.cache.index.remove(id, &self.digest);
+        }
+        drop(landing);
     }
 }
 
