@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::config::{Config, StorePlace, StoreSettings};
+use crate::config::{AccessLog, Config, StorePlace, StoreSettings};
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
 use crate::edge::{Worker, listen};
@@ -31,6 +32,7 @@ const SIDE_SHUTDOWN: Duration = Duration::from_secs(1);
 pub struct App {
     side: Runtime,
     stop: watch::Sender<bool>,
+    end: watch::Sender<bool>,
     died: watch::Receiver<bool>,
     workers: Vec<JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -56,8 +58,13 @@ pub enum StartError {
     #[error("{}", sessions::causes(.0))]
     Store(#[source] StoreError),
     /// The access log cannot be written.
-    #[error("log.access: the file cannot be opened for writing: {0}")]
-    AccessLog(#[source] io::Error),
+    #[error("log.access: {} cannot be opened for writing: {source}", path.display())]
+    AccessLog {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The operating system gives no threads or the like.
     #[error("the gateway cannot be started: {0}")]
     System(#[from] io::Error),
@@ -87,16 +94,21 @@ impl App {
             .enable_all()
             .build()?;
         let (ops_listener, ops_address) = ops_listener(&config, &side)?.unzip();
-        let access = AccessWriter::start(&config.log.access).map_err(StartError::AccessLog)?;
+        let access = AccessWriter::start(&config.log.access).map_err(|source| match &config.log.access {
+            AccessLog::File(path) => StartError::AccessLog { path: path.clone(), source },
+            AccessLog::Off | AccessLog::Stdout => StartError::System(source),
+        })?;
 
         let shared = Arc::new(SharedMetrics::default());
         let store = side.block_on(async { Store::open(&place(&config.store)) }).map_err(StartError::Store)?;
         let sessions = Sessions::new(store, side.handle().clone(), settings(&config), shared.clone());
         let (stop, stopping) = watch::channel(false);
         let (dying, died) = watch::channel(false);
+        // The last requests use sessions too, so what serves them ends after the workers.
+        let (end, ending) = watch::channel(false);
         let mut tasks = vec![
-            side.spawn(sessions.clone().keep_store_up(stopping.clone())),
-            side.spawn(sessions.clone().write_touches(stopping.clone())),
+            side.spawn(sessions.clone().keep_store_up(ending.clone())),
+            side.spawn(sessions.clone().write_touches(ending)),
         ];
 
         let metrics: Vec<Arc<WorkerMetrics>> = (0..count).map(|_| Arc::default()).collect();
@@ -122,7 +134,7 @@ impl App {
             let worker = Worker { gate, listeners, max_connections, stop: stopping.clone() };
             workers.push(spawn(number, worker, dying.clone())?);
         }
-        Ok(Self { side, stop, died, workers, tasks, access, addresses, ops_address })
+        Ok(Self { side, stop, end, died, workers, tasks, access, addresses, ops_address })
     }
 
     /// The addresses that it listens on, in the order of the settings.
@@ -149,12 +161,13 @@ impl App {
     /// Stops: listeners first, then requests in flight within the drain time, then the last uses of sessions and the
     /// last lines of the log.
     pub fn stop(self) {
-        let Self { side, stop, died: _, workers, tasks, access, addresses: _, ops_address: _ } = self;
+        let Self { side, stop, end, died: _, workers, tasks, access, addresses: _, ops_address: _ } = self;
         stop.send_replace(true);
         for worker in workers {
             // A panic of its own was logged by the panic hook.
             let _ = worker.join();
         }
+        end.send_replace(true);
         side.block_on(async {
             for (position, task) in tasks.into_iter().enumerate() {
                 // The operator's listener, the last one, has no end of its own.

@@ -347,10 +347,10 @@ impl Session {
         Uptime::from_micros(self.confirmed_micros.load(Ordering::Relaxed))
     }
 
-    /// Says to one caller a second that it may ask the store for a confirmation.
-    pub fn claim_confirmation(&self, now: Uptime) -> bool {
+    /// Says to one caller every `pause` that it may ask the store for a confirmation.
+    pub fn claim_confirmation(&self, now: Uptime, pause: Duration) -> bool {
         let last = self.confirming_micros.load(Ordering::Relaxed);
-        now.since(Uptime::from_micros(last)) >= Duration::from_secs(1)
+        (last == 0 || now.since(Uptime::from_micros(last)) >= pause)
             && self
                 .confirming_micros
                 .compare_exchange(last, now.as_micros(), Ordering::Relaxed, Ordering::Relaxed)
