@@ -4,6 +4,7 @@
 //! - [`upstream`]: a real application on a free port that records, byte for byte, what reaches it.
 //! - [`client`]: a client that sends exactly what it is told and reads whole responses.
 //! - [`postgres`]: a throw-away PostgreSQL server.
+//! - [`program`]: the real program as a process of its own.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
 #![allow(clippy::disallowed_methods, reason = "a test may look at the clock to give up waiting")]
@@ -11,6 +12,7 @@
 pub mod client;
 pub mod gateway;
 pub mod postgres;
+pub mod program;
 pub mod upstream;
 
 use std::time::{Duration, Instant};
