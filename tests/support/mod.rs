@@ -3,6 +3,7 @@
 //! - [`gateway`]: a real gateway in this process, on free ports, with a store of its own.
 //! - [`upstream`]: a real application on a free port that records, byte for byte, what reaches it.
 //! - [`client`]: a client that sends exactly what it is told and reads whole responses.
+//! - [`link`]: a link to a server that can be cut.
 //! - [`postgres`]: a throw-away PostgreSQL server.
 //! - [`program`]: the real program as a process of its own.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part of this")]
@@ -11,6 +12,7 @@
 
 pub mod client;
 pub mod gateway;
+pub mod link;
 pub mod postgres;
 pub mod program;
 pub mod upstream;
@@ -25,4 +27,9 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(began.elapsed() < Duration::from_secs(10), "waited ten seconds in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The time, for a test that measures how long something took.
+pub fn now() -> Instant {
+    Instant::now()
 }
