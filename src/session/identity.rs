@@ -26,7 +26,7 @@ pub struct Identity {
 impl Identity {
     /// Packs the owner of the session `id`.
     pub fn new(id: SessionId, principal: &Principal) -> Self {
-        let mut block = Vec::with_capacity(96);
+        let mut block = Vec::with_capacity(256);
         encode(&mut block, principal.user.as_str());
         let user = end(&block);
         // Writing to a vector cannot fail.
@@ -42,7 +42,8 @@ impl Identity {
         encode(&mut block, principal.name.as_deref().unwrap_or(""));
         let name = end(&block);
         encode(&mut block, principal.email.as_deref().unwrap_or(""));
-        Self { block: Bytes::from(block.into_boxed_slice()), ends: [user, session, roles, name] }
+        // Copied, not shrunk: an allocator may shrink a block in place and leave it as large as it was.
+        Self { block: Bytes::copy_from_slice(&block), ends: [user, session, roles, name] }
     }
 
     /// The user's id.

@@ -1,7 +1,7 @@
 //! The sessions and unknown tokens that this process remembers, and who may put what there.
 //!
 //! Found sessions lie in one sharded map keyed by token digest; unknown tokens in a second, smaller one, so that a flood
-//! of guesses cannot push a session out. A third map leads from a session's id to its digest.
+//! of guesses cannot push a session out. A set of the same sessions by their ids leads back from what the store calls them.
 //!
 //! # Race: a load against a revocation
 //! A load that began before a revocation must not put its row into the cache after it. A load in flight is a placeholder in the
@@ -9,17 +9,18 @@
 //! `remove_if` and `retain` look at finished entries only and must not be used here. Requests that were already waiting for
 //! that load look again when it ends, find nothing, and load anew.
 //!
-//! # The index never says less than the map
-//! A row is entered into the index before it lands in the map, and taken out of it when it does not land, is evicted, or
-//! turns out to be absent. [`Cache::clear`] keeps out rows that are landing: between its emptying of the one and of the
-//! other, a row could else lose its entry in the index, and could not be forgotten by its id any more.
+//! # The index says what the map says
+//! A lock is held wherever both change: when a load ends, when something is forgotten, when all is. A hit takes no part in
+//! it. Only an outdated entry whose load is in flight stands in the index alone, so that forgetting its session by id finds
+//! the placeholder; it goes when the load ends.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::future::Future;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quick_cache::Lifecycle;
@@ -32,17 +33,11 @@ use crate::session::{Session, SessionId};
 use crate::store::Ended;
 use crate::token::Digest;
 
-type Found = quick_cache::sync::Cache<Digest, Arc<Session>, quick_cache::UnitWeighter, ahash::RandomState, Unindex>;
+type Found = quick_cache::sync::Cache<Key, Arc<Session>, quick_cache::UnitWeighter, ahash::RandomState, Unindex>;
 type Absent = quick_cache::sync::Cache<Digest, Uptime, quick_cache::UnitWeighter, ahash::RandomState>;
 
-type Guard<'a> = quick_cache::sync::PlaceholderGuard<
-    'a,
-    Digest,
-    Arc<Session>,
-    quick_cache::UnitWeighter,
-    ahash::RandomState,
-    Unindex,
->;
+type Guard<'a> =
+    quick_cache::sync::PlaceholderGuard<'a, Key, Arc<Session>, quick_cache::UnitWeighter, ahash::RandomState, Unindex>;
 
 /// What this process remembers of the store.
 #[derive(Debug)]
@@ -50,8 +45,7 @@ pub(super) struct Cache {
     found: Found,
     absent: Absent,
     index: Arc<Index>,
-    /// Shared by rows that are landing, held alone by [`Cache::clear`].
-    landing: RwLock<()>,
+    in_step: Mutex<()>,
     ttl: Duration,
     negative_ttl: Option<Duration>,
 }
@@ -87,12 +81,12 @@ impl Cache {
             hasher(),
             quick_cache::sync::DefaultLifecycle::default(),
         );
-        Self { found, absent, index, landing: RwLock::default(), ttl, negative_ttl }
+        Self { found, absent, index, in_step: Mutex::default(), ttl, negative_ttl }
     }
 
     /// The session of a token when it is in the cache, however old.
     pub(super) fn peek(&self, digest: &Digest) -> Option<Arc<Session>> {
-        self.found.get(digest)
+        self.found.get(&Key::of(digest)).filter(|session| session.digest == *digest)
     }
 
     /// Whether the token was found unknown a moment ago.
@@ -128,8 +122,9 @@ impl Cache {
         L: FnOnce(Option<Arc<Session>>) -> F,
         F: Future<Output = Result<Loaded, Problem>>,
     {
-        let entry = self.found.entry_async(digest, |_, session| {
-            if self.is_fresh(session, now) {
+        let key = Key::of(digest);
+        let entry = self.found.entry_async(&key, |_, session| {
+            if session.digest == *digest && self.is_fresh(session, now) {
                 EntryAction::Retain(session.clone())
             } else {
                 EntryAction::ReplaceWithGuard
@@ -148,10 +143,11 @@ impl Cache {
         if self.is_absent(digest, now) {
             return Ok((Loaded::Absent, Lookup::Coalesced));
         }
-        let mut loading = Loading { cache: self, digest: *digest, guard: Some(guard), session: outdated.clone() };
+        let mut loading =
+            Loading { cache: self, guard: Some(guard), landing: outdated.clone(), outdated: outdated.clone() };
         match load(outdated).await? {
             Loaded::Found(session) => {
-                loading.session = Some(session.clone());
+                loading.landing = Some(session.clone());
                 Ok((Loaded::Found(session), Lookup::Miss))
             }
             Loaded::Absent => {
@@ -159,9 +155,7 @@ impl Cache {
                     let until = now.as_micros().saturating_add(u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX));
                     self.absent.insert(*digest, Uptime::from_micros(until));
                 }
-                if let Some(outdated) = loading.session.take() {
-                    self.index.remove(outdated.id, digest);
-                }
+                loading.landing = None;
                 Ok((Loaded::Absent, Lookup::Miss))
             }
         }
@@ -169,29 +163,37 @@ impl Cache {
 
     /// Forgets a session that ended or changed, and cancels loads of it that are in flight.
     pub(super) fn forget(&self, ended: &Ended) {
-        self.found.remove(&ended.digest);
+        let in_step = self.in_step();
+        self.found.remove(&Key::of(&ended.digest));
         // The digest that this process knows may be another one than the store's, after a rotation.
-        if let Some(digest) = self.index.take(ended.id)
-            && digest != ended.digest
+        if let Some(session) = self.index.take(ended.id)
+            && session.digest != ended.digest
         {
-            self.found.remove(&digest);
+            self.found.remove(&Key::of(&session.digest));
         }
+        drop(in_step);
     }
 
     /// Forgets the session of a token, and cancels a load of it that is in flight.
     pub(super) fn forget_token(&self, digest: &Digest) {
-        if let Some((_, session)) = self.found.remove(digest) {
-            self.index.remove(session.id, digest);
+        let in_step = self.in_step();
+        if let Some((_, session)) = self.found.remove(&Key::of(digest)) {
+            self.index.remove(&session);
         }
+        drop(in_step);
     }
 
     /// Forgets everything, loads in flight included.
     pub(super) fn clear(&self) {
-        let alone = self.landing.write().unwrap_or_else(PoisonError::into_inner);
+        let in_step = self.in_step();
         self.found.clear();
         self.absent.clear();
         self.index.clear();
-        drop(alone);
+        drop(in_step);
+    }
+
+    fn in_step(&self) -> MutexGuard<'_, ()> {
+        self.in_step.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many sessions and how many unknown tokens are remembered.
@@ -200,12 +202,53 @@ impl Cache {
     }
 }
 
-/// From a session's id to the digest under which it is cached.
+/// The first half of a token's digest. A cache of millions is made of its keys for a good part, and half of a SHA-256 is as
+/// hard to hit as the shortest token is to guess; whoever hits it is still told apart by the whole digest in the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key([u8; 16]);
+
+impl Key {
+    fn of(digest: &Digest) -> Self {
+        let mut half = [0; 16];
+        for (to, from) in half.iter_mut().zip(digest.as_bytes()) {
+            *to = *from;
+        }
+        Self(half)
+    }
+}
+
+/// The cached sessions by their ids. It holds pointers, not digests: those lie in the sessions.
 #[derive(Debug)]
 struct Index {
-    shards: [Mutex<HashMap<SessionId, Digest, ahash::RandomState>>; 16],
+    shards: [Mutex<Shard>; 16],
     hasher: RandomState,
 }
+
+type Shard = HashSet<ById, ahash::RandomState>;
+
+/// A session that is found by its id.
+#[derive(Debug)]
+struct ById(Arc<Session>);
+
+impl Borrow<SessionId> for ById {
+    fn borrow(&self) -> &SessionId {
+        &self.0.id
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
 
 impl Default for Index {
     fn default() -> Self {
@@ -214,31 +257,28 @@ impl Default for Index {
 }
 
 impl Index {
-    fn with<T>(
-        &self,
-        id: SessionId,
-        change: impl FnOnce(&mut HashMap<SessionId, Digest, ahash::RandomState>) -> T,
-    ) -> Option<T> {
+    fn with<T>(&self, id: SessionId, change: impl FnOnce(&mut Shard) -> T) -> Option<T> {
         let shards = NonZeroUsize::new(self.shards.len())?;
         let hash = usize::try_from(self.hasher.hash_one(id) >> 32).unwrap_or(0);
         let shard = self.shards.get(hash % shards)?;
-        // A poisoned shard is still a whole map: no code of ours can panic between two of its changes.
+        // A poisoned shard is still a whole set: no code of ours can panic between two of its changes.
         Some(change(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    fn insert(&self, id: SessionId, digest: Digest) {
-        self.with(id, |map| map.insert(id, digest));
+    /// Gives back the one whose place it takes.
+    fn insert(&self, session: Arc<Session>) -> Option<Arc<Session>> {
+        self.with(session.id, |set| set.replace(ById(session))).flatten().map(|ById(replaced)| replaced)
     }
 
-    fn take(&self, id: SessionId) -> Option<Digest> {
-        self.with(id, |map| map.remove(&id)).flatten()
+    fn take(&self, id: SessionId) -> Option<Arc<Session>> {
+        self.with(id, |set| set.take(&id)).flatten().map(|ById(session)| session)
     }
 
-    /// Removes the way to this digest; a way to a newer one stays.
-    fn remove(&self, id: SessionId, digest: &Digest) {
-        self.with(id, |map| {
-            if map.get(&id) == Some(digest) {
-                map.remove(&id);
+    /// Removes this very object; another one for the same session stays.
+    fn remove(&self, session: &Arc<Session>) {
+        self.with(session.id, |set| {
+            if set.get(&session.id).is_some_and(|ById(held)| Arc::ptr_eq(held, session)) {
+                set.remove(&session.id);
             }
         });
     }
@@ -260,22 +300,33 @@ impl Index {
 #[derive(Debug)]
 struct Loading<'a> {
     cache: &'a Cache,
-    digest: Digest,
     guard: Option<Guard<'a>>,
-    session: Option<Arc<Session>>,
+    landing: Option<Arc<Session>>,
+    outdated: Option<Arc<Session>>,
 }
 
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
-        let (Some(guard), Some(session)) = (self.guard.take(), self.session.take()) else { return };
-        let id = session.id;
-        let landing = self.cache.landing.read().unwrap_or_else(PoisonError::into_inner);
-        self.cache.index.insert(id, self.digest);
-        // Refused when the session was forgotten meanwhile. The caller began before that and may have the row.
-        if guard.insert(session).is_err() {
-            self.cache.index.remove(id, &self.digest);
+        let Some(guard) = self.guard.take() else { return };
+        let in_step = self.cache.in_step();
+        if let Some(outdated) = &self.outdated {
+            self.cache.index.remove(outdated);
         }
-        drop(landing);
+        if let Some(session) = self.landing.take() {
+            // First into the index: a map that has no room for it drops it at once, from the index too.
+            let replaced = self.cache.index.insert(session.clone());
+            // Refused when the session was forgotten meanwhile. The caller began before that and may have the row. What was
+            // loaded since then keeps its place.
+            if guard.insert(session.clone()).is_err() {
+                self.cache.index.remove(&session);
+                if let Some(replaced) = replaced {
+                    self.cache.index.insert(replaced);
+                }
+            }
+        } else {
+            drop(guard);
+        }
+        drop(in_step);
     }
 }
 
@@ -283,11 +334,11 @@ impl Drop for Loading<'_> {
 #[derive(Clone, Debug)]
 struct Unindex(Arc<Index>);
 
-impl Lifecycle<Digest, Arc<Session>> for Unindex {
+impl Lifecycle<Key, Arc<Session>> for Unindex {
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut (), digest: Digest, session: Arc<Session>) {
-        self.0.remove(session.id, &digest);
+    fn on_evict(&self, (): &mut (), _: Key, session: Arc<Session>) {
+        self.0.remove(&session);
     }
 }
 

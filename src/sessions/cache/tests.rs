@@ -76,15 +76,16 @@ async fn put(cache: &Cache, number: u64, now: Uptime) {
 /// What the cache and its index hold must be one and the same.
 fn validate(cache: &Cache, capacity: usize) {
     let mut found = 0;
-    for (digest, session) in cache.found.iter() {
+    for (key, session) in cache.found.iter() {
         found += 1;
-        let way = cache.index.with(session.id, |map| map.get(&session.id).copied()).flatten();
-        assert!(way == Some(digest), "a cached session has no way in the index");
+        assert!(key == Key::of(&session.digest));
+        let indexed = cache.index.with(session.id, |set| set.get(&session.id).map(|ById(same)| same.clone())).flatten();
+        assert!(indexed.is_some_and(|same| Arc::ptr_eq(&same, &session)), "a cached session is not in the index");
     }
     assert_eq!(found, cache.len().0);
     // Every shard rounds its part of the capacity up.
     assert!(found <= capacity + SHARDS, "{found} sessions in a cache of {capacity}");
-    assert_eq!(cache.index.len(), found, "the index holds as many ways as there are sessions");
+    assert_eq!(cache.index.len(), found, "the index holds what the cache holds and nothing else");
 }
 
 #[test]
