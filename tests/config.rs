@@ -1,4 +1,5 @@
 //! The program and its settings: what it says when they are wrong, and how it ends.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
 
 mod support;
 

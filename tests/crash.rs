@@ -1,4 +1,12 @@
 //! The program killed in the middle of its work: what it had answered is what is there when it runs again.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail"
+)]
 
 mod support;
 

@@ -70,9 +70,9 @@ impl Database {
     pub fn run(&self, sql: &str) -> Vec<Option<String>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let messages = runtime.block_on(async { self.connect().await.simple_query(sql).await.unwrap() });
-        let column = |message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
-            _ => None,
+        let column = |message| {
+            let tokio_postgres::SimpleQueryMessage::Row(row) = message else { return None };
+            Some(row.get(0).map(str::to_owned))
         };
         messages.into_iter().filter_map(column).collect()
     }
