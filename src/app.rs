@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::config::{Config, StorePlace, StoreSettings};
+use crate::config::{AccessLog, Config, StorePlace, StoreSettings};
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
 use crate::edge::{Worker, listen};
@@ -59,8 +60,13 @@ pub enum StartError {
     #[error("{}", sessions::causes(.0))]
     Store(#[source] StoreError),
     /// The access log cannot be written.
-    #[error("log.access: the file cannot be opened for writing: {0}")]
-    AccessLog(#[source] io::Error),
+    #[error("log.access: {} cannot be opened for writing: {source}", path.display())]
+    AccessLog {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The operating system gives no threads or the like.
     #[error("the gateway cannot be started: {0}")]
     System(#[from] io::Error),
@@ -91,7 +97,10 @@ impl App {
             .enable_all()
             .build()?;
         let (ops_listener, ops_address) = ops_listener(&config, &side)?.unzip();
-        let access = AccessWriter::start(&config.log.access).map_err(StartError::AccessLog)?;
+        let access = AccessWriter::start(&config.log.access).map_err(|source| match &config.log.access {
+            AccessLog::File(path) => StartError::AccessLog { path: path.clone(), source },
+            AccessLog::Off | AccessLog::Stdout => StartError::System(source),
+        })?;
 
         let shared = Arc::new(SharedMetrics::default());
         let store = side.block_on(async { Store::open(&place(&config.store)) }).map_err(StartError::Store)?;
@@ -123,7 +132,8 @@ impl App {
                 access: access.as_ref().map(|writer| writer.buffer(config.log.format, shared.clone())),
                 memo: ahash::RandomState::new(),
             });
-            let max_connections = config.server.max_connections.div_ceil(count);
+            // Each listener holds the place of the connection that it waits for.
+            let max_connections = config.server.max_connections.div_ceil(count).max(listeners.len());
             let worker = Worker { gate, listeners, max_connections, stop: stopping.clone() };
             workers.push(spawn(number, worker, dying.clone())?);
         }

@@ -97,7 +97,14 @@ fn migrate(sources: &Sources) -> ExitCode {
         }
         Err(error) => {
             complain(&crate::sessions::causes(&error));
-            ExitCode::from(EXIT_TEMPORARY)
+            ExitCode::from(match error {
+                StoreError::Settings { .. } | StoreError::Schema(_) => EXIT_CONFIG,
+                StoreError::Unreachable(_)
+                | StoreError::Timeout(_)
+                | StoreError::Overloaded
+                | StoreError::Failed(_)
+                | StoreError::InUse(_) => EXIT_TEMPORARY,
+            })
         }
     }
 }

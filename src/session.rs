@@ -291,8 +291,8 @@ pub struct Session {
     pub identity: Identity,
     /// Its state when it was loaded.
     pub state: State,
-    /// When it was created.
-    pub created_at: Timestamp,
+    /// The digest of the token that it was loaded for.
+    pub digest: Digest,
     /// When it expires; `None` is never.
     pub expires_at: Option<Timestamp>,
     /// The User-Agent that it is bound to, in the form that the policy compares.
@@ -315,7 +315,7 @@ impl Session {
             id: record.id,
             identity: Identity::new(record.id, &record.principal),
             state: record.state,
-            created_at: record.created_at,
+            digest: record.digest,
             expires_at: record.expires_at,
             user_agent,
             bound_ip: record.bound_ip,
@@ -347,10 +347,10 @@ impl Session {
         Uptime::from_micros(self.confirmed_micros.load(Ordering::Relaxed))
     }
 
-    /// Says to one caller a second that it may ask the store for a confirmation.
-    pub fn claim_confirmation(&self, now: Uptime) -> bool {
+    /// Says to one caller every `pause` that it may ask the store for a confirmation.
+    pub fn claim_confirmation(&self, now: Uptime, pause: Duration) -> bool {
         let last = self.confirming_micros.load(Ordering::Relaxed);
-        now.since(Uptime::from_micros(last)) >= Duration::from_secs(1)
+        (last == 0 || now.since(Uptime::from_micros(last)) >= pause)
             && self
                 .confirming_micros
                 .compare_exchange(last, now.as_micros(), Ordering::Relaxed, Ordering::Relaxed)

@@ -23,7 +23,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         Err(error) => {
             complain(&error.to_string());
             match error {
-                StartError::Listen { .. } | StartError::Store(_) | StartError::AccessLog(_) => {
+                StartError::Listen { .. } | StartError::Store(_) | StartError::AccessLog { .. } => {
                     ExitCode::from(EXIT_CONFIG)
                 }
                 StartError::System(_) => ExitCode::FAILURE,

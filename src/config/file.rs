@@ -18,8 +18,15 @@ use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
 use crate::http::{credential, identity};
 use crate::policy::{IpMode, IpRule, OnAgentChange, OnExceed, Rules, UserAgentRule};
+use crate::session::Role;
 use crate::token::{MAX_BYTES, MIN_BYTES, ServiceKey};
 use crate::user_agent::Likeness;
+
+/// Bounds against slips of the pen: beyond them the gateway would run out of something before it began.
+const MAX_WORKERS: usize = 1024;
+const MAX_CONNECTIONS: usize = 10_000_000;
+const MAX_CACHED: usize = 100_000_000;
+const MAX_POOL: usize = 10_000;
 
 /// Reads all tables. `None` when something without a default is wrong; what it is stands in the faults.
 pub(super) fn read(mut root: Table) -> Option<Config> {
@@ -81,7 +88,7 @@ fn server(mut table: Table) -> Option<Server> {
     let ops_listen = table.get("ops_listen", Some(SocketAddr::from(([127, 0, 0, 1], 9090))), |value| {
         if value.as_str() == Some("") { Ok(None) } else { Ok(address(value)?.first().copied()) }
     });
-    let workers = table.count("workers", 0, 0);
+    let workers = table.count("workers", 0, 0..=MAX_WORKERS);
     Some(Server {
         ops_listen,
         workers: (workers > 0).then_some(workers),
@@ -100,7 +107,7 @@ fn server(mut table: Table) -> Option<Server> {
             // Below 8 KiB browsers fail; the limit is also the connection's read buffer, so it is not free either.
             if (8 * 1024..=1024 * 1024).contains(&size) { Ok(size) } else { Err("must be 8 KiB to 1 MiB".to_owned()) }
         }),
-        max_connections: table.count("max_connections", 10_000, 1),
+        max_connections: table.count("max_connections", 10_000, 1..=MAX_CONNECTIONS),
         listen: listen?,
     })
 }
@@ -187,6 +194,9 @@ fn policy(mut table: Table, idle_timeout: Option<Duration>) -> (Rules, MaxSessio
     let by_role = max.entries("by_role");
     let mut limits = BTreeMap::new();
     for (role, value) in by_role {
+        if let Err(message) = Role::parse(&role) {
+            max.fault("by_role", format!("the role \"{role}\" {message}"));
+        }
         match limit(&value) {
             Ok(limit) => {
                 limits.insert(role, limit);
@@ -215,7 +225,7 @@ fn limit(value: &Value) -> Result<Option<NonZeroU32>, String> {
 
 fn cache(mut table: Table) -> CacheSettings {
     CacheSettings {
-        capacity: table.count("capacity", 100_000, 1),
+        capacity: table.count("capacity", 100_000, 1..=MAX_CACHED),
         ttl: table.limit("ttl", Duration::from_secs(30)),
         negative_ttl: table.time("negative_ttl", Some(Duration::from_secs(2))),
         serve_while_store_down: table.time("serve_while_store_down", Some(Duration::from_secs(60))),
@@ -225,7 +235,7 @@ fn cache(mut table: Table) -> CacheSettings {
 fn store(mut table: Table) -> Option<StoreSettings> {
     let given = table.has("url");
     let url = table.secret("url");
-    let pool_size = table.count("pool_size", 8, 1);
+    let pool_size = table.count("pool_size", 8, 1..=MAX_POOL);
     let connect_timeout = table.limit("connect_timeout", Duration::from_secs(5));
     let ca_file = table.text("ca_file").map(PathBuf::from);
     let migrate = table.flag("migrate", true);
@@ -315,7 +325,14 @@ fn services(tables: Vec<Table>) -> Vec<Service> {
         if key.as_ref().is_some_and(|key| key.len() < SHORTEST_KEY) {
             table.fault("key", format!("must have at least {SHORTEST_KEY} characters"));
         }
+        // What stands around a header's value is not part of it: such a key could never be presented.
+        if key.as_ref().is_some_and(|key| key.trim() != key || key.chars().any(char::is_control)) {
+            table.fault("key", "must not begin or end with white space, nor contain control characters");
+        }
         if let (Some(name), Some(key)) = (name, key) {
+            if let Some(other) = services.iter().find(|service| service.key.matches(key.as_bytes())) {
+                table.fault("key", format!("is the key of \"{}\" too; who calls could not be told", other.name));
+            }
             if services.iter().any(|service| service.name == name) {
                 table.fault("name", format!("\"{name}\" stands twice"));
             }
@@ -333,9 +350,14 @@ fn log(mut table: Table) -> LogSettings {
     LogSettings {
         level: table.get("level", "info".to_owned(), |value| {
             let level = text(value)?;
-            match level.parse::<tracing_subscriber::EnvFilter>() {
-                Ok(_) => Ok(level),
-                Err(_) => Err(format!("\"{level}\" is none of \"error\", \"warn\", \"info\", \"debug\", \"trace\"")),
+            // A word that is no level would be the name of a part of the program that nobody has heard of, and silence the
+            // log; what names parts has a "=" or a ",".
+            let is_level = level.parse::<tracing::level_filters::LevelFilter>().is_ok();
+            let is_filter = level.contains(['=', ',']) && level.parse::<tracing_subscriber::EnvFilter>().is_ok();
+            if is_level || is_filter {
+                Ok(level)
+            } else {
+                Err(format!("\"{level}\" is none of \"error\", \"warn\", \"info\", \"debug\", \"trace\""))
             }
         }),
         format: table.choice("format", LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::units;
 pub struct Fault {
     /// The key, for example `policy.user_agent.mode`; empty for the file as a whole.
     pub key: String,
-    /// Where the value stands: a file's path or "environment".
+    /// Where the value stands: a file's path, an environment variable, or an option of the command line.
     pub source: String,
     /// What is wrong and what would be right.
     pub message: String,
@@ -122,16 +123,21 @@ impl Table {
         self.get(key, default, |value| value.to_bool().ok_or_else(|| "must be true or false".to_owned()))
     }
 
+    /// A text that says something: no key has a use for an empty one.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
-        self.optional(key, text)
+        self.optional(key, |value| match text(value)? {
+            empty if empty.is_empty() => Err("must not be empty".to_owned()),
+            text => Ok(text),
+        })
     }
 
-    pub(super) fn count(&mut self, key: &'static str, default: usize, at_least: usize) -> usize {
+    pub(super) fn count(&mut self, key: &'static str, default: usize, range: RangeInclusive<usize>) -> usize {
         self.get(key, default, |value| {
             let count = value.to_i128().and_then(|number| usize::try_from(number).ok());
+            let (least, most) = (range.start(), range.end());
             count
-                .filter(|count| *count >= at_least)
-                .ok_or_else(|| format!("must be a whole number, {at_least} or more"))
+                .filter(|count| range.contains(count))
+                .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
         })
     }
 
@@ -197,7 +203,10 @@ impl Table {
 
     /// The tables of an array of tables.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Self> {
-        let message = format!("must be an array of tables: [[{}]]", self.key(key));
+        let message = format!(
+            "must be an array of tables, each under a line [[{}]] of the file; the environment cannot set them",
+            self.key(key)
+        );
         let items = self.get(key, Vec::new(), |value| {
             let items = value.as_array().ok_or_else(|| message.clone())?;
             items.iter().map(|item| item.as_dict().cloned().ok_or_else(|| message.clone())).collect()

@@ -1,9 +1,10 @@
 //! Where settings come from: the file, then the environment, then the command line; the later wins.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use figment::Figment;
-use figment::providers::{Format as _, Serialized, Toml};
+use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
@@ -39,7 +40,7 @@ impl Sources {
     /// The file named, or the first one found; this process's environment; and what the command line says.
     pub fn discover(file: Option<PathBuf>, overrides: Overrides) -> Self {
         let found = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
-        Self { file: file.or_else(found), environment: std::env::vars().collect(), overrides }
+        Self { file: file.or_else(found), environment: ours(std::env::vars_os()), overrides }
     }
 
     /// All sources as one table.
@@ -47,6 +48,19 @@ impl Sources {
         let whole = |source: &str, message: String| {
             Invalid(vec![Fault { key: String::new(), source: source.to_owned(), message }])
         };
+        let unreadable: Vec<_> = self
+            .environment
+            .iter()
+            .filter(|(name, value)| path_of(name).is_some() && value.contains(char::REPLACEMENT_CHARACTER))
+            .map(|(name, _)| Fault {
+                key: String::new(),
+                source: source_of(name),
+                message: "is not UTF-8: it would not be read as it was meant".to_owned(),
+            })
+            .collect();
+        if !unreadable.is_empty() {
+            return Err(Invalid(unreadable));
+        }
         let mut figment = Figment::new();
         if let Some(path) = &self.file {
             // Read here first, so that a missing or unreadable file is said in plain words.
@@ -54,47 +68,90 @@ impl Sources {
                 .map_err(|error| whole(&path.display().to_string(), format!("cannot be read: {error}")))?;
             figment = figment.merge(Toml::file_exact(path));
         }
-        figment = figment.merge(Environment(&self.environment));
-        if let Some(listen) = &self.overrides.listen {
-            figment = figment.merge(Serialized::default("server.listen", [listen]));
+        for (name, value) in &self.environment {
+            if let Some(path) = path_of(name) {
+                let keys = path.split("__").map(str::to_ascii_lowercase).collect();
+                figment = figment.merge(Given { source: source_of(name), keys, value: parse(value) });
+            }
         }
-        if let Some(url) = &self.overrides.upstream {
-            figment = figment.merge(Serialized::default("upstream", [Map::from([("name", "app"), ("url", url)])]));
+        let Overrides { listen, upstream, store } = &self.overrides;
+        if let Some(listen) = listen {
+            figment = figment.merge(Given::option("--listen", ["server", "listen"], listen.as_str()));
         }
-        if let Some(url) = &self.overrides.store {
-            figment = figment.merge(Serialized::default("store.url", url));
+        if let Some(url) = upstream {
+            let only = Dict::from([("name".to_owned(), "app".into()), ("url".to_owned(), url.as_str().into())]);
+            figment = figment.merge(Given::option("--upstream", ["upstream"], vec![Value::from(only)]));
+        }
+        if let Some(url) = store {
+            figment = figment.merge(Given::option("--store", ["store", "url"], url.as_str()));
         }
         let entries = figment.extract::<Dict>().map_err(|error| {
             let source = error.metadata.as_ref().and_then(|metadata| metadata.source.as_ref());
-            whole(&source.map(ToString::to_string).unwrap_or_default(), error.kind.to_string().trim().to_owned())
+            whole(&source.map(ToString::to_string).unwrap_or_default(), in_one_line(&error.kind.to_string()))
         })?;
         let faults = Faults::new(figment);
         Ok((Table::root(entries, faults.clone()), faults))
     }
 }
 
+/// A syntax error without the lines that it quotes: a secret may stand in them.
+fn in_one_line(error: &str) -> String {
+    let quoted =
+        |line: &str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
+    let lines = error.lines().filter(|line| !quoted(line)).map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(": ")
+}
+
 /// `GATEWAY_<TABLE>__<KEY>=value`. Other variables that begin with `GATEWAY_` are none of ours: Kubernetes injects
 /// `GATEWAY_PORT` and the like for a service named gateway.
-struct Environment<'a>(&'a [(String, String)]);
+fn path_of(name: &str) -> Option<&str> {
+    name.strip_prefix("GATEWAY_").filter(|path| path.contains("__"))
+}
 
-impl Provider for Environment<'_> {
+/// The variables that are settings, as text. What is not UTF-8 shows as U+FFFD, and is refused for it.
+fn ours(environment: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, String)> {
+    environment
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
+        .filter(|(name, _)| path_of(name).is_some())
+        .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+        .collect()
+}
+
+fn source_of(name: &str) -> String {
+    format!("environment variable {name}")
+}
+
+/// One setting that stands in no file. Each is a source of its own, so that a problem names the variable or the option.
+struct Given {
+    source: String,
+    keys: Vec<String>,
+    value: Value,
+}
+
+impl Given {
+    fn option<const N: usize>(name: &str, keys: [&str; N], value: impl Into<Value>) -> Self {
+        Self { source: name.to_owned(), keys: keys.map(str::to_owned).into(), value: value.into() }
+    }
+}
+
+impl Provider for Given {
     fn metadata(&self) -> Metadata {
-        Metadata::named("environment")
+        Metadata::named(self.source.clone())
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         let mut root = Dict::new();
-        for (name, value) in self.0 {
-            let Some(path) = name.strip_prefix("GATEWAY_").filter(|path| path.contains("__")) else { continue };
-            let keys: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
-            insert(&mut root, &keys, parse(value));
-        }
+        insert(&mut root, &self.keys, self.value.clone());
         Ok(Profile::Default.collect(root))
     }
 }
 
-/// A value as TOML would read it; what TOML cannot read is a text, so that nobody has to quote inside quotes.
+/// A value as TOML would read it; what TOML cannot read is a text, so that nobody has to quote inside quotes. Several lines
+/// are a text too: TOML would read the later ones as other settings.
 fn parse(value: &str) -> Value {
+    if value.contains('\n') {
+        return Value::from(value);
+    }
     let read = Figment::from(Toml::string(&format!("value = {value}"))).find_value("value");
     read.unwrap_or_else(|_| Value::from(value))
 }
@@ -105,8 +162,41 @@ fn insert(table: &mut Dict, keys: &[String], value: Value) {
         table.insert(first.clone(), value);
         return;
     }
-    let inner = table.entry(first.clone()).or_insert_with(|| Value::from(Dict::new()));
-    if let Value::Dict(_, inner) = inner {
-        insert(inner, rest, value);
+    let mut inner = Dict::new();
+    insert(&mut inner, rest, value);
+    table.insert(first.clone(), Value::from(inner));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn variables_that_are_no_text_are_no_reason_to_panic() {
+        let broken = || OsString::from_vec(vec![b'x', 0xff]);
+        let read = ours(
+            [
+                (broken(), broken()),
+                ("GATEWAY_PORT".into(), broken()),
+                ("GATEWAY_CACHE__TTL".into(), "5s".into()),
+                ("GATEWAY_STORE__URL".into(), broken()),
+            ]
+            .into_iter(),
+        );
+        assert_eq!(
+            read,
+            [
+                ("GATEWAY_CACHE__TTL".to_owned(), "5s".to_owned()),
+                ("GATEWAY_STORE__URL".to_owned(), "x\u{fffd}".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_keeps_its_place_and_loses_the_line_that_it_quotes() {
+        let error = "TOML parse error at line 3, column 5\n  |\n3 | key = \"s3cret\n  |     ^\ninvalid basic string";
+        assert_eq!(in_one_line(error), "TOML parse error at line 3, column 5: invalid basic string");
     }
 }

@@ -1,1 +1,426 @@
+use std::collections::BTreeSet;
+use std::io::Write as _;
 
+use tempfile::NamedTempFile;
+
+use super::*;
+
+const MINIMAL: &str = "[[upstream]]\nurl = \"http://127.0.0.1:3000\"\n";
+
+fn file(toml: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(toml.as_bytes()).unwrap();
+    file
+}
+
+fn load_from(toml: &str, environment: &[(&str, &str)], overrides: Overrides) -> Result<Config, Vec<String>> {
+    let file = file(toml);
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let path = file.path().display().to_string();
+    Config::load(&Sources { file: Some(file.path().to_owned()), environment, overrides })
+        .map_err(|invalid| invalid.0.iter().map(|fault| fault.to_string().replace(&path, "FILE")).collect())
+}
+
+/// With an upstream unless the settings have one.
+fn load(toml: &str) -> Result<Config, Vec<String>> {
+    let upstream = if toml.contains("upstream") { "" } else { MINIMAL };
+    load_from(&format!("{toml}\n{upstream}"), &[], Overrides::default())
+}
+
+fn faults(toml: &str) -> Vec<String> {
+    load(toml).expect_err(toml)
+}
+
+fn with(environment: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    load_from(MINIMAL, environment, Overrides::default())
+}
+
+/// A key, settings with it, where in [`Config`] it shows, and what it shows there.
+type Case = (&'static str, &'static str, fn(&Config) -> String, &'static str);
+
+macro_rules! shows {
+    ($expression:expr) => {
+        |config: &Config| {
+            let read: fn(&Config) -> _ = $expression;
+            format!("{:?}", read(config))
+        }
+    };
+}
+
+fn upstream(config: &Config) -> &Upstream {
+    config.upstreams.first().unwrap()
+}
+
+fn route(config: &Config) -> Option<&Route> {
+    upstream(config).routes.first()
+}
+
+fn login(config: &Config) -> Option<&Login> {
+    upstream(config).logins.first()
+}
+
+fn logout(config: &Config) -> Option<Hook> {
+    upstream(config).logouts.first().cloned()
+}
+
+fn password_change(config: &Config) -> Option<Hook> {
+    upstream(config).password_changes.first().cloned()
+}
+
+const UPSTREAM: &str = "[[upstream]]\nurl = \"http://127.0.0.1:3000\"";
+const ROUTE: &str = "[[upstream.route]]";
+const LOGIN: &str = "[[upstream.login]]\npath = \"/in\"\nuser = { form = \"u\" }";
+
+/// Tables that a case's settings begin with, for those in arrays.
+fn settings(toml: &str) -> String {
+    toml.replace("{upstream}", UPSTREAM).replace("{route}", ROUTE).replace("{login}", LOGIN)
+}
+
+#[rustfmt::skip]
+fn cases() -> Vec<Case> {
+    vec![
+        ("server.listen", "[server]\nlisten = [\"127.0.0.1:7001\", \"127.0.0.1:7002\"]", shows!(|c| c.server.listen.clone()), "[127.0.0.1:7001, 127.0.0.1:7002]"),
+        ("server.ops_listen", "[server]\nops_listen = \"\"", shows!(|c| c.server.ops_listen), "None"),
+        ("server.workers", "[server]\nworkers = 3", shows!(|c| c.server.workers), "Some(3)"),
+        ("server.trusted_proxies", "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]", shows!(|c| c.server.trusted_proxies.trusts(Some([10, 1, 1, 1].into()))), "true"),
+        ("server.drain", "[server]\ndrain = \"7s\"", shows!(|c| c.server.drain), "7s"),
+        ("server.header_timeout", "[server]\nheader_timeout = \"7s\"", shows!(|c| c.server.header_timeout), "7s"),
+        ("server.idle_timeout", "[server]\nidle_timeout = \"7s\"", shows!(|c| c.server.idle_timeout), "7s"),
+        ("server.max_header_bytes", "[server]\nmax_header_bytes = \"16 KiB\"", shows!(|c| c.server.max_header_bytes), "16384"),
+        ("server.max_connections", "[server]\nmax_connections = 7", shows!(|c| c.server.max_connections), "7"),
+        ("token.bytes", "[token]\nbytes = 16", shows!(|c| c.token.bytes), "16"),
+        ("token.schemes", "[token]\nschemes = [\"Session\"]", shows!(|c| c.token.credential.clone()), "Settings { schemes: [\"Session\"], cookie: CookieName(\"__Host-session\"), forward: false }"),
+        ("token.cookie", "[token]\ncookie = \"sid\"", shows!(|c| c.token.credential.cookie().as_str().to_owned()), "\"sid\""),
+        ("token.cookie_secure", "[token]\ncookie = \"sid\"\ncookie_secure = false", shows!(|c| c.token.cookie.secure), "false"),
+        ("token.cookie_same_site", "[token]\ncookie_same_site = \"strict\"", shows!(|c| c.token.cookie.same_site), "Strict"),
+        ("token.forward", "[token]\nforward = true", shows!(|c| c.token.credential.clone()), "Settings { schemes: [\"Bearer\", \"Token\"], cookie: CookieName(\"__Host-session\"), forward: true }"),
+        ("session.lifetime", "[session]\nlifetime = \"0\"", shows!(|c| c.session.lifetime), "None"),
+        ("session.idle_timeout", "[session]\nidle_timeout = \"15m\"", shows!(|c| c.rules.idle_timeout), "Some(900s)"),
+        ("session.touch_interval", "[session]\ntouch_interval = \"7s\"", shows!(|c| c.session.touch_interval), "7s"),
+        ("policy.user_agent.mode", "[policy.user_agent]\nmode = \"off\"", shows!(|c| c.rules.user_agent), "None"),
+        ("policy.user_agent.on_change", "[policy.user_agent]\non_change = \"log\"", shows!(|c| c.rules.user_agent), "Some(UserAgentRule { likeness: Family, on_change: Log })"),
+        ("policy.ip.mode", "[policy.ip]\nmode = \"subnet\"", shows!(|c| c.rules.ip.mode), "Subnet"),
+        ("policy.ip.on_change", "[policy.ip]\non_change = \"log\"", shows!(|c| c.rules.ip.log_only), "true"),
+        ("policy.max_sessions.default", "[policy.max_sessions]\ndefault = 3", shows!(|c| c.max_sessions.default), "Some(3)"),
+        ("policy.max_sessions.by_role", "[policy.max_sessions.by_role]\nstaff = 5", shows!(|c| c.max_sessions.by_role.clone()), "{\"staff\": Some(5)}"),
+        ("policy.max_sessions.on_exceed", "[policy.max_sessions]\non_exceed = \"reject_new\"", shows!(|c| c.max_sessions.on_exceed), "RejectNew"),
+        ("logout.everywhere", "[logout]\neverywhere = true", shows!(|c| c.logout_everywhere), "true"),
+        ("cache.capacity", "[cache]\ncapacity = 7", shows!(|c| c.cache.capacity), "7"),
+        ("cache.ttl", "[cache]\nttl = \"500ms\"", shows!(|c| c.cache.ttl), "500ms"),
+        ("cache.negative_ttl", "[cache]\nnegative_ttl = 0", shows!(|c| c.cache.negative_ttl), "None"),
+        ("cache.serve_while_store_down", "[cache]\nserve_while_store_down = \"0\"", shows!(|c| c.cache.serve_while_store_down), "None"),
+        ("store.url", "[store]\nurl = \"sqlite:///var/lib/x.db\"", shows!(|c| c.store.clone()), "StoreSettings { place: \"/var/lib/x.db\", migrate: true, timeout: 5s, .. }"),
+        ("store.pool_size", "[store]\nurl = \"postgres://h/d\"\npool_size = 3", shows!(|c| match &c.store.place { StorePlace::Postgres { pool_size, .. } => Some(*pool_size), StorePlace::Sqlite { .. } => None }), "Some(3)"),
+        ("store.connect_timeout", "[store]\nurl = \"postgres://h/d\"\nconnect_timeout = \"3s\"", shows!(|c| match &c.store.place { StorePlace::Postgres { connect_timeout, .. } => Some(*connect_timeout), StorePlace::Sqlite { .. } => None }), "Some(3s)"),
+        ("store.ca_file", "[store]\nurl = \"postgres://h/d\"\nca_file = \"/ca.pem\"", shows!(|c| match &c.store.place { StorePlace::Postgres { ca_file, .. } => ca_file.clone(), StorePlace::Sqlite { .. } => None }), "Some(\"/ca.pem\")"),
+        ("store.migrate", "[store]\nmigrate = false", shows!(|c| c.store.migrate), "false"),
+        ("store.timeout", "[store]\ntimeout = \"3s\"", shows!(|c| c.store.timeout), "3s"),
+        ("identity.prefix", "[identity]\nprefix = \"X-Who-\"", shows!(|c| c.identity.user.clone()), "\"x-who-user\""),
+        ("identity.preset", "[identity]\npreset = \"remote-user\"", shows!(|c| c.identity.roles.clone()), "\"remote-groups\""),
+        ("identity.user", "[identity]\nuser = \"X-User\"", shows!(|c| c.identity.user.clone()), "\"x-user\""),
+        ("identity.session", "[identity]\nsession = \"X-Sid\"", shows!(|c| c.identity.session.clone()), "\"x-sid\""),
+        ("identity.roles", "[identity]\nroles = \"X-Groups\"", shows!(|c| c.identity.roles.clone()), "\"x-groups\""),
+        ("identity.name", "[identity]\nname = \"X-Name\"", shows!(|c| c.identity.name.clone()), "\"x-name\""),
+        ("identity.email", "[identity]\nemail = \"X-Mail\"", shows!(|c| c.identity.email.clone()), "\"x-mail\""),
+        ("service[0].name", "[[service]]\nname = \"login\"\nkey = \"0123456789abcdef\"", shows!(|c| c.services.first().map(|service| service.name.clone())), "Some(\"login\")"),
+        ("service[0].key", "[[service]]\nname = \"login\"\nkey = \"0123456789abcdef\"", shows!(|c| c.services.first().map(|service| service.key.matches(b"0123456789abcdef"))), "Some(true)"),
+        ("log.level", "[log]\nlevel = \"debug\"", shows!(|c| c.log.level.clone()), "\"debug\""),
+        ("log.format", "[log]\nformat = \"json\"", shows!(|c| c.log.format), "Json"),
+        ("log.access", "[log]\naccess = \"./access.log\"", shows!(|c| c.log.access.clone()), "File(\"./access.log\")"),
+        ("log.query", "[log]\nquery = true", shows!(|c| c.log.query), "true"),
+        ("upstream[0].name", "{upstream}\nname = \"wiki\"", shows!(|c| upstream(c).name.clone()), "\"wiki\""),
+        ("upstream[0].hosts", "{upstream}\nhosts = [\"a.test\", \"*.b.test\"]", shows!(|c| upstream(c).hosts.len()), "2"),
+        ("upstream[0].url", "[[upstream]]\nurl = \"http://app.test\"", shows!(|c| upstream(c).authority.clone()), "\"app.test:80\""),
+        ("upstream[0].preserve_host", "{upstream}\npreserve_host = false", shows!(|c| upstream(c).preserve_host), "false"),
+        ("upstream[0].connect_timeout", "{upstream}\nconnect_timeout = \"7s\"", shows!(|c| upstream(c).connect_timeout), "7s"),
+        ("upstream[0].response_timeout", "{upstream}\nresponse_timeout = \"7s\"", shows!(|c| upstream(c).response_timeout), "7s"),
+        ("upstream[0].keep_alive", "{upstream}\nkeep_alive = \"7s\"", shows!(|c| upstream(c).keep_alive), "7s"),
+        ("upstream[0].max_idle", "{upstream}\nmax_idle = 0", shows!(|c| upstream(c).max_idle), "0"),
+        ("upstream[0].inspect_bytes", "{upstream}\ninspect_bytes = \"1 KiB\"", shows!(|c| upstream(c).inspect_bytes), "1024"),
+        ("upstream[0].login_url", "{upstream}\nlogin_url = \"/sso\"", shows!(|c| upstream(c).login_page.clone()), "Some(LoginPage { before: \"/sso?next=\", after: \"\" })"),
+        ("upstream[0].return_param", "{upstream}\nlogin_url = \"/sso\"\nreturn_param = \"back\"", shows!(|c| upstream(c).login_page.clone()), "Some(LoginPage { before: \"/sso?back=\", after: \"\" })"),
+        ("upstream[0].route[0].path", "{upstream}\n{route}\npath = \"/api/\"", shows!(|c| route(c).map(|route| route.path.clone())), "Some(Prefix(\"/api/\"))"),
+        ("upstream[0].route[0].exact", "{upstream}\n{route}\nexact = \"/api\"", shows!(|c| route(c).map(|route| route.path.clone())), "Some(Exact(\"/api\"))"),
+        ("upstream[0].route[0].auth", "{upstream}\n{route}\npath = \"/\"\nauth = \"off\"", shows!(|c| route(c).map(|route| route.auth)), "Some(Off)"),
+        ("upstream[0].route[0].roles", "{upstream}\n{route}\npath = \"/\"\nroles = [\"staff\"]", shows!(|c| route(c).map(|route| route.roles.clone())), "Some([\"staff\"])"),
+        ("upstream[0].route[0].methods", "{upstream}\n{route}\npath = \"/\"\nmethods = [\"GET\"]", shows!(|c| route(c).map(|route| route.methods.clone())), "Some([GET])"),
+        ("upstream[0].route[0].on_reject", "{upstream}\n{route}\npath = \"/\"\non_reject = \"401\"", shows!(|c| route(c).map(|route| route.on_reject)), "Some(Unauthorized)"),
+        ("upstream[0].login[0].path", "{upstream}\n{login}", shows!(|c| login(c).map(|login| login.hook.path.clone())), "Some(\"/in\")"),
+        ("upstream[0].login[0].method", "{upstream}\n{login}\nmethod = \"PUT\"", shows!(|c| login(c).map(|login| login.hook.method.clone())), "Some(PUT)"),
+        ("upstream[0].login[0].success", "{upstream}\n{login}\nsuccess = [201]", shows!(|c| login(c).map(|login| login.hook.success.clone())), "Some(These([201]))"),
+        ("upstream[0].login[0].user", "{upstream}\n{login}", shows!(|c| login(c).map(|login| login.user.clone())), "Some(Form(\"u\"))"),
+        ("upstream[0].login[0].roles", "{upstream}\n{login}\nroles = { value = \"staff\" }", shows!(|c| login(c).map(|login| login.roles.clone())), "Some(Some(Value(\"staff\")))"),
+        ("upstream[0].login[0].name", "{upstream}\n{login}\nname = { json = \"/user/name\" }", shows!(|c| login(c).map(|login| login.name.clone())), "Some(Some(ResponseJson(\"/user/name\")))"),
+        ("upstream[0].login[0].email", "{upstream}\n{login}\nemail = { header = \"X-Mail\" }", shows!(|c| login(c).map(|login| login.email.clone())), "Some(Some(ResponseHeader(\"x-mail\")))"),
+        ("upstream[0].login[0].deliver", "{upstream}\n{login}\ndeliver = { json = \"/token\" }", shows!(|c| login(c).map(|login| login.deliver.clone())), "Some(Json(\"/token\"))"),
+        ("upstream[0].logout[0].path", "{upstream}\n[[upstream.logout]]\npath = \"/out\"", shows!(|c| logout(c).map(|hook| hook.path)), "Some(\"/out\")"),
+        ("upstream[0].logout[0].method", "{upstream}\n[[upstream.logout]]\npath = \"/out\"\nmethod = \"GET\"", shows!(|c| logout(c).map(|hook| hook.method)), "Some(GET)"),
+        ("upstream[0].logout[0].success", "{upstream}\n[[upstream.logout]]\npath = \"/out\"\nsuccess = [204]", shows!(|c| logout(c).map(|hook| hook.success)), "Some(These([204]))"),
+        ("upstream[0].password_changed[0].path", "{upstream}\n[[upstream.password_changed]]\npath = \"/pw\"", shows!(|c| password_change(c).map(|hook| hook.path)), "Some(\"/pw\")"),
+        ("upstream[0].password_changed[0].method", "{upstream}\n[[upstream.password_changed]]\npath = \"/pw\"\nmethod = \"PUT\"", shows!(|c| password_change(c).map(|hook| hook.method)), "Some(PUT)"),
+        ("upstream[0].password_changed[0].success", "{upstream}\n[[upstream.password_changed]]\npath = \"/pw\"\nsuccess = [200]", shows!(|c| password_change(c).map(|hook| hook.success)), "Some(These([200]))"),
+    ]
+}
+
+#[test]
+fn every_key_is_read_and_shows() {
+    let defaults = load("").unwrap();
+    for (key, toml, shown, expected) in cases() {
+        let config = load(&settings(toml)).unwrap_or_else(|faults| panic!("{key}: {faults:?}"));
+        assert_eq!(shown(&config), expected, "{key}");
+        assert_ne!(shown(&defaults), expected, "{key} must differ from the default, or the case says nothing");
+    }
+}
+
+/// An unknown key that resembles none makes the reader list those that it knows: none may lack a case above.
+#[test]
+fn every_known_key_has_a_case() {
+    let odd = "zzzzzzzzzzzzzzzzzz = 1";
+    let tables = [
+        "server",
+        "token",
+        "session",
+        "policy.user_agent",
+        "policy.ip",
+        "policy.max_sessions",
+        "logout",
+        "cache",
+        "store",
+        "identity",
+        "log",
+    ];
+    let mut toml = format!("{odd}\n");
+    for table in tables {
+        toml.push_str(&format!("[{table}]\n{odd}\n"));
+    }
+    toml.push_str(&format!("[policy]\n{odd}\n[[service]]\nname = \"a\"\nkey = \"0123456789abcdef\"\n{odd}\n"));
+    toml.push_str(&format!("{UPSTREAM}\n{odd}\n{ROUTE}\npath = \"/\"\n{odd}\n{LOGIN}\n{odd}\n"));
+    toml.push_str(&format!("[[upstream.logout]]\npath = \"/\"\n{odd}\n"));
+    toml.push_str(&format!("[[upstream.password_changed]]\npath = \"/\"\n{odd}\n"));
+
+    let covered: Vec<&str> = cases().iter().map(|case| case.0).collect();
+    let mut known = BTreeSet::new();
+    for fault in faults(&toml) {
+        let fault = fault.strip_prefix("FILE: ").unwrap().to_owned();
+        let (place, list) = fault.split_once(": unknown key; known here: ").unwrap_or_else(|| panic!("{fault}"));
+        let table = place.rsplit_once('.').map_or(String::new(), |(table, _)| format!("{table}."));
+        known.extend(list.split(", ").map(|key| format!("{table}{key}")));
+    }
+    assert!(known.len() > 80, "{known:?}");
+    let missing: Vec<_> = known
+        .iter()
+        .filter(|key| {
+            !covered
+                .iter()
+                .any(|case| case == key || case.starts_with(&format!("{key}.")) || case.starts_with(&format!("{key}[")))
+        })
+        .collect();
+    assert!(missing.is_empty(), "known keys without a case: {missing:?}");
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_command_line_over_both() {
+    let toml = format!("[server]\nlisten = [\"127.0.0.1:7001\"]\n[store]\nurl = \"sqlite:file.db\"\n{MINIMAL}");
+    let environment = [("GATEWAY_SERVER__LISTEN", "127.0.0.1:7002"), ("GATEWAY_STORE__URL", "sqlite:environment.db")];
+    let read = |environment: &[_], overrides| {
+        let config = load_from(&toml, environment, overrides).unwrap();
+        let StorePlace::Sqlite { path } = config.store.place else { panic!("sqlite was asked for") };
+        (config.server.listen[0].port(), path.display().to_string(), config.upstreams[0].authority.clone())
+    };
+    let answer = |port, store: &str, upstream: &str| (port, store.to_owned(), upstream.to_owned());
+    assert_eq!(read(&[], Overrides::default()), answer(7001, "file.db", "127.0.0.1:3000"));
+    assert_eq!(read(&environment, Overrides::default()), answer(7002, "environment.db", "127.0.0.1:3000"));
+    let overrides = Overrides {
+        listen: Some("127.0.0.1:7003".to_owned()),
+        upstream: Some("http://127.0.0.1:4000".to_owned()),
+        store: Some("sqlite:line.db".to_owned()),
+    };
+    assert_eq!(read(&environment, overrides), answer(7003, "line.db", "127.0.0.1:4000"));
+}
+
+#[test]
+fn values_in_the_environment_need_no_quotes_and_may_be_lists() {
+    let config = with(&[
+        ("GATEWAY_SERVER__LISTEN", "[\"127.0.0.1:7001\", \"127.0.0.1:7002\"]"),
+        ("GATEWAY_SERVER__OPS_LISTEN", ""),
+        ("GATEWAY_CACHE__CAPACITY", "7"),
+        ("GATEWAY_TOKEN__FORWARD", "true"),
+        ("GATEWAY_SESSION__LIFETIME", "0"),
+        ("GATEWAY_POLICY__USER_AGENT__MODE", "exact"),
+        ("GATEWAY_POLICY__MAX_SESSIONS__BY_ROLE__STAFF", "5"),
+    ])
+    .unwrap();
+    assert_eq!(config.server.listen.len(), 2);
+    assert_eq!((config.server.ops_listen, config.cache.capacity, config.session.lifetime), (None, 7, None));
+    assert_eq!(config.rules.user_agent.unwrap().likeness, crate::user_agent::Likeness::Exact);
+    assert_eq!(config.max_sessions.by_role["staff"].unwrap().get(), 5);
+}
+
+#[test]
+fn variables_of_another_form_are_none_of_ours() {
+    with(&[("GATEWAY_PORT", "tcp://10.0.0.1:80"), ("GATEWAY_PORT_80_TCP_ADDR", "10.0.0.1"), ("GATEWAYX__Y", "1")])
+        .unwrap();
+}
+
+#[test]
+fn an_unknown_variable_is_refused_by_its_name() {
+    for (name, expected) in [
+        (
+            "GATEWAY_CACHE__TTTL",
+            "environment variable GATEWAY_CACHE__TTTL: cache.tttl: unknown key; did you mean `ttl`?",
+        ),
+        ("GATEWAY_CAHCE__TTL", "environment variable GATEWAY_CAHCE__TTL: cahce: unknown key; did you mean `cache`?"),
+    ] {
+        assert_eq!(with(&[(name, "5s")]).unwrap_err(), [expected]);
+    }
+    for name in ["GATEWAY___", "GATEWAY___TTL", "GATEWAY_CACHE__", "GATEWAY_CACHE__TTL__X", "GATEWAY_CACHE____TTL"] {
+        let faults = with(&[(name, "5s")]).unwrap_err();
+        assert!(faults.iter().all(|fault| fault.starts_with(&format!("environment variable {name}: "))), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_variable_below_or_above_another_one_does_not_vanish() {
+    for pair in [
+        [("GATEWAY_CACHE__TTL", "5s"), ("GATEWAY_CACHE__TTL__X", "1")],
+        [("GATEWAY_CACHE__TTL__X", "1"), ("GATEWAY_CACHE__TTL", "wrong")],
+    ] {
+        assert_eq!(with(&pair).unwrap_err().len(), 1, "{pair:?}");
+    }
+}
+
+#[test]
+fn arrays_of_tables_cannot_be_set_by_variables_and_say_so() {
+    for name in ["GATEWAY_UPSTREAM__URL", "GATEWAY_UPSTREAM__0__URL", "GATEWAY_SERVICE__KEY"] {
+        let faults = with(&[(name, "http://127.0.0.1:1")]).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with(&format!("environment variable {name}: ")), "{faults:?}");
+        assert!(faults[0].ends_with("of the file; the environment cannot set them"), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_refused_without_its_value() {
+    let faults = with(&[("GATEWAY_STORE__URL", "postgres://u:p\u{fffd}w@h/d")]).unwrap_err();
+    assert_eq!(faults, ["environment variable GATEWAY_STORE__URL: is not UTF-8: it would not be read as it was meant"]);
+}
+
+#[test]
+fn several_lines_in_a_variable_are_one_text() {
+    let faults = with(&[("GATEWAY_CACHE__TTL", "\"5s\"\n[store]\nmigrate = false")]).unwrap_err();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("cache.ttl: "), "{faults:?}");
+}
+
+#[test]
+fn all_problems_are_said_at_once_each_with_its_key_and_place() {
+    let toml = "[server]\ndrain = \"soon\"\ntrusted_proxies = [\"10.0.0.0/99\"]\nheader_timout = \"1s\"\n\
+                [policy.ip]\nmode = \"strict\"\n[[upstream]]\nurl = \"ftp://x\"\n[cache]\ncapacity = 0\n\
+                [[service]]\nname = \"login\"";
+    let faults = faults(toml);
+    for key in [
+        "server.drain",
+        "server.trusted_proxies",
+        "server.header_timout",
+        "policy.ip.mode",
+        "upstream[0].url",
+        "cache.capacity",
+        "service[0].key",
+    ] {
+        let of_key: Vec<_> = faults.iter().filter(|fault| fault.starts_with(&format!("FILE: {key}: "))).collect();
+        assert_eq!(of_key.len(), 1, "{key} in {faults:#?}");
+        assert!(!of_key[0].contains('\n'), "one line: {of_key:?}");
+    }
+    assert_eq!(faults.len(), 7, "{faults:#?}");
+}
+
+#[test]
+fn a_wrong_kind_of_value_says_which_kind_is_right() {
+    for (toml, expected) in [
+        ("server = 5", "server: must be a table: [server]"),
+        ("[[server]]\nworkers = 1", "server: must be a table: [server]"),
+        ("policy = { user_agent = \"off\" }", "policy.user_agent: must be a table: [policy.user_agent]"),
+        ("[server]\nlisten = 8080", "server.listen: must be a text in quotes"),
+        ("[server]\nlisten = []", "server.listen: must name at least one address"),
+        ("[server]\nworkers = \"two\"", "server.workers: must be a whole number from 0 to 1024"),
+        ("[server]\nworkers = -1", "server.workers: must be a whole number from 0 to 1024"),
+        ("[server]\nworkers = 1.5", "server.workers: must be a whole number from 0 to 1024"),
+        ("[cache]\nttl = 30", "cache.ttl: must be a length of time in quotes, such as \"30s\", \"15m\" or \"14d\""),
+        ("[cache]\nttl = \"0\"", "cache.ttl: cannot be 0: this limit cannot be switched off"),
+        ("[store]\ntimeout = \"101y\"", "store.timeout: \"101y\" is too long: 100 years are the most"),
+        ("[store]\nmigrate = \"yes\"", "store.migrate: must be true or false"),
+        ("[store]\nurl = \"\"", "store.url: must be \"sqlite:PATH\" or \"postgres://user:password@host/database\""),
+        ("[store]\nurl = { env = 5 }", "store.url: must be a text, { env = \"NAME\" } or { file = \"PATH\" }"),
+        (
+            "[store]\nurl = { env = \"A\", file = \"b\" }",
+            "store.url: must be a text, { env = \"NAME\" } or { file = \"PATH\" }",
+        ),
+        ("[identity]\nprefix = \"\"", "identity.prefix: must not be empty"),
+        (
+            "[log]\nlevel = \"inof\"",
+            "log.level: \"inof\" is none of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
+        ),
+        (
+            "[policy.max_sessions.by_role]\n\"a b\" = 1",
+            "policy.max_sessions.by_role: the role \"a b\" must be 1 to 64 characters of A-Z a-z 0-9 . _ : / @ -",
+        ),
+        ("[[service]]\nname = \"\"\nkey = \"0123456789abcdef\"", "service[0].name: must not be empty"),
+        ("[[service]]\nname = \"a\"\nkey = \"short\"", "service[0].key: must have at least 16 characters"),
+    ] {
+        assert_eq!(faults(toml), [format!("FILE: {expected}")], "{toml}");
+    }
+}
+
+#[test]
+fn two_services_must_differ_in_name_and_key() {
+    let service = |name: &str, key: &str| format!("[[service]]\nname = \"{name}\"\nkey = \"{key}\"\n");
+    let (one, other) = ("0123456789abcdef", "fedcba9876543210");
+    assert_eq!(faults(&(service("a", one) + &service("a", other))), ["FILE: service[1].name: \"a\" stands twice"]);
+    assert_eq!(
+        faults(&(service("a", one) + &service("b", one))),
+        ["FILE: service[1].key: is the key of \"a\" too; who calls could not be told"]
+    );
+}
+
+#[test]
+fn without_an_upstream_it_is_said_how_to_name_one() {
+    let faults = load_from("", &[], Overrides::default()).unwrap_err();
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].contains("[[upstream]] url = \"http://127.0.0.1:3000\" or with --upstream"), "{faults:?}");
+}
+
+#[test]
+fn an_option_of_the_command_line_is_named_when_it_is_wrong() {
+    for (overrides, expected) in [
+        (Overrides { listen: Some("nowhere".to_owned()), ..Overrides::default() }, "--listen: server.listen: "),
+        (Overrides { upstream: Some("app".to_owned()), ..Overrides::default() }, "--upstream: upstream[0].url: "),
+        (Overrides { store: Some("mysql:x".to_owned()), ..Overrides::default() }, "--store: store.url: "),
+    ] {
+        let faults = load_from(MINIMAL, &[], overrides).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with(expected), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_syntax_error_names_its_line_and_quotes_nothing() {
+    let faults = faults("[store]\nurl = \"postgres://u:s3cret@h/d\nmigrate = true");
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].starts_with("FILE: "), "{faults:?}");
+    assert!(faults[0].contains("line 2"), "{faults:?}");
+    assert!(!faults[0].contains("s3cret") && !faults[0].contains('\n'), "{faults:?}");
+}
+
+#[test]
+fn a_secret_is_read_from_the_file_that_it_names_and_never_repeated() {
+    let secret = file("postgres://u:s3cret@h/d\n");
+    let config = load(&format!("[store]\nurl = {{ file = {:?} }}", secret.path())).unwrap();
+    let StorePlace::Postgres { url, .. } = &config.store.place else { panic!("{config:?}") };
+    assert_eq!(url, "postgres://u:s3cret@h/d");
+    assert!(!format!("{config:?}").contains("s3cret"));
+
+    let wrong = file("mysql://u:s3cret@h/d\n");
+    let faults = faults(&format!("[store]\nurl = {{ file = {:?} }}", wrong.path()));
+    assert_eq!(faults.len(), 1);
+    assert!(!faults[0].contains("s3cret"), "{faults:?}");
+}

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The shortest length of time that a setting may have: timers tick coarser than that.
 pub const SHORTEST: Duration = Duration::from_millis(100);
 
+/// The longest: far beyond it, adding it to the time of day would overflow.
+pub const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
 /// Reads `"500ms"`, `"30s"`, `"15m"`, `"1h 30m"`, `"14d"`; `"0"` is `None`.
 ///
 /// # Errors
@@ -20,6 +23,8 @@ pub fn parse_duration(text: &str) -> Result<Option<Duration>, String> {
         Ok(None)
     } else if parsed < SHORTEST {
         Err(format!("\"{text}\" is too short: 100ms is the least"))
+    } else if parsed > LONGEST {
+        Err(format!("\"{text}\" is too long: 100 years are the most"))
     } else {
         Ok(Some(parsed))
     }
@@ -56,7 +61,8 @@ mod tests {
         assert_eq!(parse_duration("0"), Ok(None));
         assert_eq!(parse_duration("0s"), Ok(None));
         assert!(parse_duration("100ms").is_ok());
-        for bad in ["99ms", "30", "soon", "", "-5s"] {
+        assert!(parse_duration("100y").is_ok());
+        for bad in ["99ms", "30", "soon", "", "-5s", "101y", "99999999999999999999y"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

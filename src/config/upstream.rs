@@ -133,6 +133,9 @@ impl StatusSet {
     }
 }
 
+/// More kept connections than any one worker can use.
+const MAX_IDLE: usize = 100_000;
+
 pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
     let name = table.text("name").unwrap_or_else(|| match position {
         0 => "app".to_owned(),
@@ -160,7 +163,7 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
         connect_timeout: table.limit("connect_timeout", Duration::from_secs(5)),
         response_timeout: table.limit("response_timeout", Duration::from_secs(60)),
         keep_alive: table.limit("keep_alive", Duration::from_secs(60)),
-        max_idle: table.count("max_idle", 256, 0),
+        max_idle: table.count("max_idle", 256, 0..=MAX_IDLE),
         login_page: login_page(&mut table, &logins),
         inspect_bytes: table.size("inspect_bytes", 64 * 1024),
         routes: table.tables("route").into_iter().map(route).collect(),

@@ -82,7 +82,7 @@ impl Names {
             (&self.name, identity.name()),
             (&self.email, identity.email()),
         ] {
-            // The identity block holds visible ASCII and inner spaces only, so a value cannot end its line.
+            // The identity block holds visible ASCII only, so a value cannot end its line.
             if !value.is_empty() {
                 out.extend_from_slice(name.as_str().as_bytes());
                 out.extend_from_slice(b": ");

@@ -13,7 +13,7 @@ use super::{Principal, SessionId};
 
 /// User, session id, roles, name and e-mail address as header values.
 ///
-/// Visible ASCII stands as it is; anything else, and `%`, is percent-encoded UTF-8, so that the application can have the
+/// Visible ASCII stands as it is; anything else, spaces and `%` included, is percent-encoded UTF-8, so that the application can have the
 /// exact text back. Roles are joined by commas.
 #[derive(Clone)]
 pub struct Identity {
@@ -25,7 +25,7 @@ pub struct Identity {
 impl Identity {
     /// Packs the owner of the session `id`.
     pub fn new(id: SessionId, principal: &Principal) -> Self {
-        let mut block = Vec::with_capacity(96);
+        let mut block = Vec::with_capacity(256);
         encode(&mut block, principal.user.as_str());
         let user = end(&block);
         // Writing to a vector cannot fail.
@@ -41,7 +41,8 @@ impl Identity {
         encode(&mut block, principal.name.as_deref().unwrap_or(""));
         let name = end(&block);
         encode(&mut block, principal.email.as_deref().unwrap_or(""));
-        Self { block: block.into_boxed_slice(), ends: [user, session, roles, name] }
+        // Copied, not shrunk: an allocator may shrink a block in place and leave it as large as it was.
+        Self { block: block.as_slice().into(), ends: [user, session, roles, name] }
     }
 
     /// The user's id.
@@ -108,10 +109,9 @@ fn end(block: &[u8]) -> u16 {
 fn encode(block: &mut Vec<u8>, text: &str) {
     for byte in text.bytes() {
         match byte {
-            b'%' | 0..=0x1f | 0x7f.. => {
+            b'%' | 0..=b' ' | 0x7f.. => {
                 let _ = write!(block, "%{byte:02X}");
             }
-            // A space inside is fine in a header value; ids and texts have none outside.
             _ => block.push(byte),
         }
     }
@@ -136,11 +136,11 @@ mod tests {
     fn values_are_visible_ascii_and_reversible() {
         let id = SessionId::generate().unwrap();
         let identity = Identity::new(id, &principal());
-        assert_eq!(identity.user(), b"Zo%C3%AB 100%25");
+        assert_eq!(identity.user(), b"Zo%C3%AB%20100%25");
         assert_eq!(identity.user_text(), "Zoë 100%");
         assert_eq!(identity.session(), id.to_string().as_bytes());
         assert_eq!(identity.roles(), b"staff,ops");
-        assert_eq!(identity.name(), b"Zo%C3%AB %C3%85");
+        assert_eq!(identity.name(), b"Zo%C3%AB%20%C3%85");
         assert!(identity.email().is_empty());
     }
 

@@ -4,8 +4,10 @@
 //! - [`upstream`]: a real application on a free port that records, byte for byte, what reaches it.
 //! - [`peer`]: an application that the test plays itself, byte by byte.
 //! - [`client`]: a client that sends exactly what it is told and reads whole responses.
+//! - [`link`]: a link to a server that can be cut.
 //! - [`postgres`]: a throw-away PostgreSQL server.
 //! - [`database`]: the SQLite file of a gateway, to age and change its rows.
+//! - [`program`]: the real program as a process of its own.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
 #![allow(clippy::disallowed_methods, reason = "a test may look at the clock to give up waiting")]
@@ -13,8 +15,10 @@
 pub mod client;
 pub mod database;
 pub mod gateway;
+pub mod link;
 pub mod peer;
 pub mod postgres;
+pub mod program;
 pub mod upstream;
 
 use std::time::{Duration, Instant};
@@ -41,4 +45,9 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(began.elapsed() < Duration::from_secs(10), "waited ten seconds in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The time, for a test that measures how long something took.
+pub fn now() -> Instant {
+    Instant::now()
 }

@@ -66,6 +66,17 @@ impl Database {
         format!("postgres:///{}?host={}&port={}&user=postgres", self.name, self.socket.display(), self.port)
     }
 
+    /// Runs a statement on a connection of the test's own, and gives the first column of its rows.
+    pub fn run(&self, sql: &str) -> Vec<Option<String>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let messages = runtime.block_on(async { self.connect().await.simple_query(sql).await.unwrap() });
+        let column = |message| {
+            let tokio_postgres::SimpleQueryMessage::Row(row) = message else { return None };
+            Some(row.get(0).map(str::to_owned))
+        };
+        messages.into_iter().filter_map(column).collect()
+    }
+
     /// A connection of the test's own, on which unqualified names are the gateway's tables.
     pub async fn connect(&self) -> tokio_postgres::Client {
         let url = format!("{}?options=-c%20search_path%3Dsession_gateway", self.url());

@@ -1,0 +1,121 @@
+//! The real program as a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use super::client::{Connection, Response};
+use super::wait_until;
+
+/// A command that runs the program in `directory`, with no settings of this process's environment.
+pub fn command(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_session-gateway"));
+    command.current_dir(directory).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// What a run of the program that ends by itself said.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs the program to its end.
+pub fn run(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    Ran {
+        status: output.status.code().expect("the program was killed by a signal"),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The program serving; dropping it kills it.
+pub struct Program {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+    pub address: SocketAddr,
+    pub ops: SocketAddr,
+}
+
+impl Program {
+    /// Starts it on free ports and waits until it listens; its store may not be up yet.
+    pub fn start(command: &mut Command) -> Self {
+        command.env("GATEWAY_SERVER__LISTEN", "127.0.0.1:0").env("GATEWAY_SERVER__OPS_LISTEN", "127.0.0.1:0");
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let written = log.clone();
+        let reader = thread::spawn(move || {
+            let mut line = String::new();
+            while lines.read_line(&mut line).unwrap_or(0) > 0 {
+                written.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+        });
+        let address = |sentence: &str| {
+            let log = log.lock().unwrap();
+            let line = log.lines().find(|line| line.contains(sentence))?;
+            line.split_once("address=")?.1.split_whitespace().next()?.parse().ok()
+        };
+        let mut found = None;
+        wait_until("the program listens", || {
+            found = address(" listening ").zip(address("metrics and health"));
+            found.is_some() || child.try_wait().unwrap().is_some()
+        });
+        let (address, ops) = found.unwrap_or_else(|| panic!("it ended at once:\n{}", log.lock().unwrap()));
+        Self { child, log, reader: Some(reader), address, ops }
+    }
+
+    /// The same, and waits until its store is up.
+    pub fn start_ready(command: &mut Command) -> Self {
+        let program = Self::start(command);
+        wait_until("the store is up", || program.ops_get("/readyz").status == 200);
+        program
+    }
+
+    pub fn ops_get(&self, path: &str) -> Response {
+        let mut connection = Connection::open(self.ops);
+        connection.send(format!("GET {path} HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n"));
+        connection.read("GET")
+    }
+
+    /// What it has written to standard error.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Ends it without a chance to tidy up.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, waits, and says how it ended and what it had written.
+    pub fn stop(mut self) -> (ExitStatus, String) {
+        self.signal("TERM");
+        let status = self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        let log = self.log();
+        (status, log)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
