@@ -46,7 +46,6 @@ impl Worker {
         let result = runtime.block_on(self.serve());
         // Dropping the runtime drops what is left of its connections, which put their last lines into the log.
         drop(runtime);
-        gate.pool.close();
         if let Some(access) = &gate.access {
             access.flush();
         }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::client::Client;
 use super::exchange::Exchange;
-use super::upstream::Line;
+use super::upstream::Connection;
 use crate::error::{Code, Problem};
 use crate::http::forwarding;
 
@@ -129,34 +129,24 @@ impl Drop for RequestBody {
 }
 
 /// A response's body on its way to the client. Dropping it ends the exchange: the connection to the application goes back
-/// to its pool if the body was read to its end, and the access log gets its line.
+/// to its pool if the body was read to its end, and the access log gets its connection.
 #[derive(Debug)]
 pub struct ResponseBody {
     seen: Bytes,
-    rest: Option<Flow>,
-    /// It was read to its end, which a chunked body does not show in any other way.
-    finished: bool,
+    /// The connection on which the application is still sending.
+    rest: Option<Connection>,
     exchange: Option<Exchange>,
-}
-
-/// A body that an application is still sending, and the connection it comes on.
-///
-/// The connection is driven by whoever polls the body: no task of its own, no channel between two tasks.
-#[derive(Debug)]
-struct Flow {
-    body: Incoming,
-    line: Option<Line>,
 }
 
 impl ResponseBody {
     /// A body that is there already.
     pub const fn whole(bytes: Bytes) -> Self {
-        Self { seen: bytes, rest: None, finished: false, exchange: None }
+        Self { seen: bytes, rest: None, exchange: None }
     }
 
     /// A body that an application is sending.
-    pub(super) const fn streaming(body: Incoming, line: Line) -> Self {
-        Self { seen: Bytes::new(), rest: Some(Flow { body, line: Some(line) }), finished: false, exchange: None }
+    pub(super) const fn streaming(connection: Connection) -> Self {
+        Self { seen: Bytes::new(), rest: Some(connection), exchange: None }
     }
 
     /// Puts the part that was taken out of it for a look back in front.
@@ -167,23 +157,8 @@ impl ResponseBody {
     /// Ends this exchange when the body is dropped.
     #[must_use]
     pub fn ending(mut self, exchange: Exchange) -> Self {
-        // Nobody reads a body that is not sent.
-        self.finished |= exchange.is_head();
         self.exchange = Some(exchange);
         self
-    }
-}
-
-impl Flow {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(line) = &mut self.line else { return Pin::new(&mut self.body).poll_frame(cx) };
-        // What has been read already may be enough; only then is the connection driven, which reads more.
-        let polled = Pin::new(&mut self.body).poll_frame(&mut line.context());
-        if polled.is_ready() {
-            return polled;
-        }
-        line.drive(cx);
-        Pin::new(&mut self.body).poll_frame(&mut line.context())
     }
 }
 
@@ -201,9 +176,8 @@ impl Body for ResponseBody {
             }
             return Poll::Ready(Some(Ok(Frame::data(seen))));
         }
-        let Some(flow) = &mut this.rest else { return Poll::Ready(None) };
-        let frame = std::task::ready!(flow.poll_frame(cx));
-        Poll::Ready(match frame {
+        let Some(connection) = &mut this.rest else { return Poll::Ready(None) };
+        Poll::Ready(match std::task::ready!(connection.poll_body(cx)) {
             Some(Ok(frame)) => {
                 if let (Some(exchange), Some(data)) = (exchange, frame.data_ref()) {
                     exchange.sent(data.len());
@@ -214,37 +188,32 @@ impl Body for ResponseBody {
                 if let Some(exchange) = exchange {
                     exchange.broke_off(&error);
                 }
-                flow.line = None;
                 Some(Err(error.into()))
             }
-            None => {
-                this.finished = true;
-                None
-            }
+            None => None,
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.seen.has_remaining() && self.rest.as_ref().is_none_or(|flow| flow.body.is_end_stream())
+        !self.seen.has_remaining() && self.rest.as_ref().is_none_or(|connection| connection.framing().is_done())
     }
 
     fn size_hint(&self) -> SizeHint {
-        add(self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |flow| flow.body.size_hint()), self.seen.len())
+        let rest = match self.rest.as_ref().map(|connection| connection.framing().remaining()) {
+            None => SizeHint::with_exact(0),
+            Some(Some(remaining)) => SizeHint::with_exact(remaining),
+            Some(None) => SizeHint::new(),
+        };
+        add(rest, self.seen.len())
     }
 }
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let complete = self.finished || self.is_end_stream();
-        let line = self.rest.as_mut().and_then(|flow| flow.line.take());
-        if let Some(line) = line
-            && complete
-        {
-            line.put_back();
-        }
-        if let Some(mut exchange) = self.exchange.take() {
-            exchange.end(complete);
-        }
+        let Some(mut exchange) = self.exchange.take() else { return };
+        // Nobody reads a body that is not sent.
+        let complete = exchange.is_head() || self.is_end_stream();
+        exchange.end(complete, self.rest.take());
     }
 }
 

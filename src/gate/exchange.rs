@@ -9,6 +9,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request};
 
 use super::client::Client;
+use super::upstream::{BodyFailure, Connection};
 use crate::clock::{self, Moment, Uptime};
 use crate::error::Code;
 use crate::log::access::Line;
@@ -115,14 +116,18 @@ impl Exchange {
 
     /// The application broke off in the middle of its response: too late for another status, but not for the log.
     #[expect(clippy::unused_self, reason = "the log line will name the request once requests have ids")]
-    pub(super) fn broke_off(&self, error: &hyper::Error) {
+    pub(super) fn broke_off(&self, error: &BodyFailure) {
         tracing::warn!(error = crate::sessions::causes(error), "the application broke off in the middle of a response");
     }
 
-    /// The response has gone, whole or not.
-    pub(super) fn end(&mut self, complete: bool) {
+    /// The response has gone, whole or not. `connection` is the one to the application that it came on.
+    pub(super) fn end(&mut self, complete: bool, connection: Option<Connection>) {
         self.ended = true;
         let gate = &self.client.gate;
+        let now = clock::uptime();
+        if let Some(connection) = connection {
+            gate.pool.put(connection, now);
+        }
         let metrics = &gate.metrics;
         match self.verdict {
             Verdict::Forwarded => metrics.forwarded.increment(),
@@ -132,7 +137,7 @@ impl Exchange {
             Verdict::Refused(code) => metrics.refused(code),
             Verdict::Abandoned => metrics.abandoned.increment(),
         }
-        let duration = clock::uptime().since(self.began.uptime);
+        let duration = now.since(self.began.uptime);
         metrics.duration.observe(duration);
         self.client.phases.response_ended();
         let Some(log) = &gate.access else { return };
@@ -161,7 +166,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(false);
+            self.end(false, None);
         }
     }
 }
