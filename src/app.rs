@@ -66,6 +66,7 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the kinds of errors are open; these have a hint of their own")]
 fn hint(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "the port is in use by another program".to_owned(),

@@ -1,7 +1,7 @@
 //! The public side: worker threads, each with its own listeners, runtime and connections.
 //!
 //! Every worker listens on every address through `SO_REUSEPORT`, so the kernel spreads new connections over the workers
-//! and a connection stays with its worker for life: no work stealing, no lock between workers. [`conn`] serves one
+//! and a connection stays with its worker for life: no work stealing, no lock between workers. `conn` serves one
 //! connection; [`ops`] is the operator's side, on a listener of its own.
 
 mod conn;

@@ -19,7 +19,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         tracing::info!(file = %file.display(), "settings read");
     }
     match App::start(config) {
-        Ok(app) => until_stopped(app),
+        Ok(app) => until_stopped(app, announce),
         Err(error) => {
             complain(&error.to_string());
             match error {
@@ -32,15 +32,19 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, then drains.
-pub(super) fn until_stopped(app: App) -> ExitCode {
+fn announce(app: &App) {
     for address in app.addresses() {
         tracing::info!(%address, "listening");
     }
     if let Some(address) = app.ops_address() {
         tracing::info!(%address, "metrics and health");
     }
-    // Before anybody learns that we are ready: a signal without a handler would end us without a drain.
+    notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. `announce` is called when a signal would be heard: whoever learns that we
+/// are ready may stop us at once, and a signal without a handler would end us without a drain.
+pub(super) fn until_stopped(app: App, announce: impl FnOnce(&App)) -> ExitCode {
     let asked_to_stop = match app.within(asked_to_stop) {
         Ok(asked_to_stop) => asked_to_stop,
         Err(error) => {
@@ -49,7 +53,7 @@ pub(super) fn until_stopped(app: App) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    notify(&[sd_notify::NotifyState::Ready]);
+    announce(&app);
     let told = app.wait(asked_to_stop);
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: no new connections; requests in flight may finish");

@@ -129,7 +129,7 @@ impl Drop for RequestBody {
 }
 
 /// A response's body on its way to the client. Dropping it ends the exchange: the connection to the application goes back
-/// to its pool if the body was read to its end, and the access log gets its connection.
+/// to its pool if the body was read to its end, and the access log gets its line.
 #[derive(Debug)]
 pub struct ResponseBody {
     seen: Bytes,
@@ -210,10 +210,12 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let Some(mut exchange) = self.exchange.take() else { return };
-        // Nobody reads a body that is not sent.
-        let complete = exchange.is_head() || self.is_end_stream();
-        exchange.end(complete, self.rest.take());
+        let sent = self.is_end_stream();
+        if let Some(mut exchange) = self.exchange.take() {
+            // Nobody reads the body that an answer to HEAD would have had.
+            let complete = sent || exchange.is_head();
+            exchange.end(complete, self.rest.take());
+        }
     }
 }
 

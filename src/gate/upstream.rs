@@ -1,8 +1,8 @@
 //! Sending a request to an application and getting the head of its response.
 //!
-//! Every worker keeps its own connections. A connection has no task: the request that uses it drives it ([`connection`]), so that
-//! a request, its client's connection and its upstream connection are one task on one thread. Between two requests it
-//! rests in the worker's [`pool`].
+//! Every worker keeps its own connections. A connection has no task: the request that uses it drives it (`connection`),
+//! so that a request, its client's connection and its upstream connection are one task on one thread. Between two requests
+//! it rests in the worker's [`pool`].
 
 mod connect;
 mod connection;

@@ -147,8 +147,8 @@ pub fn trailers_to_upstream(trailers: &mut HeaderMap, names: &identity::Names) {
     remove_matching(trailers, |name| is_hop_by_hop(name) || is_forwarding(name) || names.claims(name));
 }
 
-/// Whether a client's body is what it seems. Its framing is written anew, so a coding other than `chunked` would be left
-/// on it without a name.
+/// Whether a request's body is what it seems. Each connection frames a body anew, so a coding other than `chunked` would
+/// be left on it without a name; nobody may use one unasked (RFC 9112 section 7.4).
 pub fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let mut fields = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (fields.next(), fields.next()) {
