@@ -237,6 +237,18 @@ fn an_answer_that_is_no_http_is_502() {
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
         "SSH-2.0-OpenSSH_9.9\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0x2\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nab",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-Folded: a\r\n b\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-Nul: a\0b\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-Space : a\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 99 Low\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+        "",
     ] {
         let upstream = Upstream::start(move |_| Reaction::SendAndClose(garbage.into()));
         let gateway = Gateway::start(&upstream.url(), OPEN);
@@ -246,6 +258,68 @@ fn an_answer_that_is_no_http_is_502() {
         assert_eq!((response.status, response.code().as_str()), (502, "upstream_unreachable"), "{garbage:?}");
         assert_eq!(upstream.received().len(), 1);
     }
+}
+
+#[test]
+fn a_response_that_could_be_read_in_two_ways_does_not_keep_its_connection() {
+    let smuggled = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled";
+    for framing in [
+        "Transfer-Encoding: chunked\r\nContent-Length: 100\r\n\r\n0\r\n\r\n",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Content-Length: 0\r\nContent-Length: 0\r\n\r\n",
+        "Content-Length: 2\r\n\r\nab",
+        "Transfer-Encoding: chunked\r\n\r\n1\nx\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n1\r\nxy\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
+    ] {
+        let first = format!("HTTP/1.1 200 OK\r\n{framing}{smuggled}");
+        let upstream = Upstream::start(move |received| match received.target() {
+            "/first" => Reaction::Send(first.clone().into_bytes()),
+            _ => Reaction::Send(response("200 OK", "", "second")),
+        });
+        let gateway = Gateway::start(&upstream.url(), OPEN);
+        let mut one = gateway.connect();
+        one.send("GET /first HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n");
+        let got = one.read_to_end();
+        assert!(!String::from_utf8_lossy(&got).contains("smuggled"), "{framing:?}");
+        assert_eq!(gateway.get("/second", "").text(), "second", "{framing:?}");
+    }
+}
+
+#[test]
+fn a_response_s_head_has_a_bound() {
+    let upstream = Upstream::start(|received| {
+        let headers = match received.target() {
+            "/wide" => format!("X-Wide: {}\r\n", "x".repeat(1 << 20)),
+            "/many" => (0..5_000).map(|at| format!("X-{at}: y\r\n")).collect(),
+            _ => format!("X-Wide: {}\r\n", "x".repeat(60 << 10)),
+        };
+        Reaction::Send(response("200 OK", &headers, "hello"))
+    });
+    let gateway = Gateway::start(&upstream.url(), OPEN);
+    for target in ["/wide", "/many"] {
+        assert_eq!(gateway.get(target, "").code(), "upstream_unreachable", "{target}");
+    }
+    assert_eq!(gateway.get("/fine", "").text(), "hello");
+}
+
+#[test]
+fn a_response_that_comes_byte_by_byte_is_understood() {
+    let upstream = Upstream::start(|_| {
+        Reaction::Custom(Box::new(|stream| {
+            let whole = "HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                         3;x=y\r\nabc\r\n00002\r\nde\r\n0\r\nX-Sum: 5\r\n\r\n";
+            for byte in whole.bytes() {
+                let _ = stream.write_all(&[byte]);
+            }
+        }))
+    });
+    let gateway = Gateway::start(&upstream.url(), OPEN);
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/", "").text(), "abcde");
+    }
+    assert_eq!(upstream.connections(), 1);
 }
 
 #[test]
