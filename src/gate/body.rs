@@ -32,6 +32,11 @@ impl RequestBody {
         Self { seen: Bytes::new(), rest: Some(rest), client }
     }
 
+    /// No body.
+    pub(super) const fn empty(client: Arc<Client>) -> Self {
+        Self { seen: Bytes::new(), rest: None, client }
+    }
+
     /// Reads on until there is more than `bound`; says whether that was all of it.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use super::body::{RequestBody, ResponseBody};
 use super::client::Client;
 use super::exchange::Exchange;
 use super::login_hook;
+use super::login_page;
 use super::route::{self, Match};
 use super::upstream;
 use crate::config::Upstream;
@@ -59,7 +60,14 @@ pub(super) async fn to(
     // Each side speaks its own version (RFC 9110 section 2.5): ours is 1.1 on both.
     *request.version_mut() = Version::HTTP_11;
 
-    let response = exchanged(client, place.index, request, permit, exchange).await?;
+    let kept = login_page::keep(place, permit, &request);
+    let mut response = exchanged(client, place.index, request, permit, exchange).await?;
+    if let Some(kept) = kept
+        && kept.leads_in_a_circle(&response)
+    {
+        let request = kept.without_cookies(client);
+        response = exchanged(client, place.index, request, permit, exchange).await?;
+    }
     match before {
         Some(before) => login_hook::after(client, before, response, client_ip, exchange).await,
         None => Ok(response),
