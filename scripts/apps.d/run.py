@@ -41,7 +41,7 @@ def main():
 
     report = Report()
     for name in arguments.scenarios or SCENARIOS:
-        began = time.monotonic()
+        began, failed = time.monotonic(), report.failed
         with tempfile.TemporaryDirectory(prefix="session-gateway-apps-") as directory:
             with Processes(Path(directory), arguments.gateway.resolve()) as processes:
                 try:
@@ -49,7 +49,7 @@ def main():
                 except Exception as error:  # One scenario that cannot go on must not hide the others.
                     report.check(f"{name}: goes on to its end", False, repr(error))
                     traceback.print_exc()
-                if report.failed:
+                if report.failed > failed:
                     processes.show_logs()
         report.say(f"   {time.monotonic() - began:.1f} s")
     report.say(f"{report.passed} passed, {report.failed} failed")
