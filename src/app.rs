@@ -30,7 +30,10 @@ const SIDE_SHUTDOWN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct App {
     side: Runtime,
+    /// Turns true when no new connection shall be taken …
     stop: watch::Sender<bool>,
+    /// … and this one when the last request has ended, whose touches are then to be written.
+    stop_tasks: watch::Sender<bool>,
     died: watch::Receiver<bool>,
     workers: Vec<JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -93,10 +96,11 @@ impl App {
         let store = side.block_on(async { Store::open(&place(&config.store)) }).map_err(StartError::Store)?;
         let sessions = Sessions::new(store, side.handle().clone(), settings(&config), shared.clone());
         let (stop, stopping) = watch::channel(false);
+        let (stop_tasks, tasks_stopping) = watch::channel(false);
         let (dying, died) = watch::channel(false);
         let mut tasks = vec![
-            side.spawn(sessions.clone().keep_store_up(stopping.clone())),
-            side.spawn(sessions.clone().write_touches(stopping.clone())),
+            side.spawn(sessions.clone().keep_store_up(tasks_stopping.clone())),
+            side.spawn(sessions.clone().write_touches(tasks_stopping)),
         ];
 
         let metrics: Vec<Arc<WorkerMetrics>> = (0..count).map(|_| Arc::default()).collect();
@@ -122,7 +126,7 @@ impl App {
             let worker = Worker { gate, listeners, max_connections, stop: stopping.clone() };
             workers.push(spawn(number, worker, dying.clone())?);
         }
-        Ok(Self { side, stop, died, workers, tasks, access, addresses, ops_address })
+        Ok(Self { side, stop, stop_tasks, died, workers, tasks, access, addresses, ops_address })
     }
 
     /// The addresses that it listens on, in the order of the settings.
@@ -149,12 +153,13 @@ impl App {
     /// Stops: listeners first, then requests in flight within the drain time, then the last uses of sessions and the
     /// last lines of the log.
     pub fn stop(self) {
-        let Self { side, stop, died: _, workers, tasks, access, addresses: _, ops_address: _ } = self;
+        let Self { side, stop, stop_tasks, died: _, workers, tasks, access, addresses: _, ops_address: _ } = self;
         stop.send_replace(true);
         for worker in workers {
             // A panic of its own was logged by the panic hook.
             let _ = worker.join();
         }
+        stop_tasks.send_replace(true);
         side.block_on(async {
             for (position, task) in tasks.into_iter().enumerate() {
                 // The operator's listener, the last one, has no end of its own.

@@ -104,14 +104,17 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>, room: Arc<Semaphore>, mu
     const PAUSE: Duration = Duration::from_millis(100);
 
     loop {
-        // More connections than there is room for wait in the kernel's backlog.
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let next = async {
+            // More connections than there is room for wait in the kernel's backlog.
+            let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+            listener.accept().await.map(|(stream, peer)| (stream, peer, permit))
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = next => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => spawn(stream, peer, &gate, permit),
+            Ok((stream, peer, permit)) => spawn(stream, peer, &gate, permit),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(PAUSE).await;

@@ -84,6 +84,9 @@ pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response
 }
 
 /// The main line.
+///
+/// Futures of rare ways are boxed: this one is moved a few times for every request, and would be thousands of bytes long
+/// with all of them inside it.
 async fn pass(
     client: &Arc<Client>,
     request: Request<Incoming>,
@@ -121,7 +124,8 @@ async fn pass(
             };
             let (parts, body) = request.into_parts();
             let body = RequestBody::new(body, client.clone());
-            match api::answer(call, admitted, &parts, async |bound| body.read_whole(bound).await).await {
+            let answered = api::answer(call, admitted, &parts, async |bound| body.read_whole(bound).await);
+            match Box::pin(answered).await {
                 Ok(response) => (response.map(ResponseBody::whole), Verdict::Answered),
                 Err(problem) => reject::with_problem(&problem, presented),
             }
@@ -210,7 +214,10 @@ async fn check(
         return Err(Problem::new(Code::UnknownToken));
     }
     let digest = Digest::of(presented.token);
-    let (found, how) = gate.sessions.find(&digest, now.uptime).await;
+    let (found, how) = match gate.sessions.recall(&digest, now.uptime) {
+        Some(known) => known,
+        None => Box::pin(gate.sessions.load(&digest, now.uptime)).await,
+    };
     gate.metrics.looked_up(how);
     let session = found?;
 
@@ -220,7 +227,7 @@ async fn check(
     let facts = Facts { user_agent, agent_memo, client_ip };
     let permit = match policy::check(session.clone(), &facts, gate.sessions.rules(), now.wall) {
         Ok(permit) => permit,
-        Err(refusal) => gate.sessions.settle(refusal, &session, &digest, &facts, now).await?,
+        Err(refusal) => Box::pin(gate.sessions.settle(refusal, &session, &digest, &facts, now)).await?,
     };
     if let Some(session) = permit.session() {
         gate.sessions.touch(session, client_ip, now.wall);

@@ -1,6 +1,6 @@
 //! The only door to sessions: every other module asks here, and only here are the cache and the store known together.
 //!
-//! Reading goes cache first ([`Sessions::find`]). Changing goes store first: commit, then forget ([`Sessions::end`] and
+//! Reading goes cache first ([`Sessions::recall`], then [`Sessions::load`]). Changing goes store first: commit, then forget ([`Sessions::end`] and
 //! the others), so that from the moment a call returns no request of this instance finds the session as it was.
 //!
 //! Every store call runs as a task of its own on the side runtime. A client that goes away while its call is running
@@ -33,6 +33,7 @@ use crate::store::{Ended, Ending, Event, Position, Store, StoreError, Touch, Whi
 use crate::user_agent::Fingerprint;
 
 pub use self::create::{Created, NewLogin};
+pub use self::find::Found;
 
 /// All sessions, as one instance sees them. Cloning is cheap; all clones are the same.
 #[derive(Clone, Debug)]

@@ -17,9 +17,6 @@ use crate::gate::client::Client;
 use crate::gate::{self, Gate};
 use crate::http::Scheme;
 
-/// The most header fields of a request.
-const MAX_FIELDS: usize = 100;
-
 /// Serves requests on a connection until it is closed, by either side, by a limit of time, or by a drain.
 ///
 /// It is generic in its transport: TLS goes between the socket and this.
@@ -43,7 +40,6 @@ where
     let connection = http1::Builder::new()
         .max_header_size(max_header_bytes)
         .max_buf_size(max_header_bytes.max(MIN_BUFFER))
-        .max_headers(MAX_FIELDS)
         .half_close(false)
         .serve_connection(io, service);
     let mut connection = pin!(connection);

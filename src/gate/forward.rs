@@ -39,7 +39,7 @@ pub(super) async fn to(
 
     // A login looks at the credential that the browser came with before it is taken away.
     let before = match watched {
-        Some(watched) => Some(login_hook::before(&mut request, place.upstream, watched, permit).await?),
+        Some(watched) => Some(Box::pin(login_hook::before(&mut request, place.upstream, watched, permit)).await?),
         None => None,
     };
 
@@ -69,7 +69,7 @@ pub(super) async fn to(
         response = exchanged(client, place.index, request, permit, exchange).await?;
     }
     match before {
-        Some(before) => login_hook::after(client, before, response, client_ip, exchange).await,
+        Some(before) => Box::pin(login_hook::after(client, before, response, client_ip, exchange)).await,
         None => Ok(response),
     }
 }

@@ -8,6 +8,7 @@ mod inspect;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, SET_COOKIE, USER_AGENT};
@@ -152,6 +153,9 @@ async fn login_succeeded(
     deliver(&gate.config, &login.deliver, &created, response, answer)
 }
 
+/// The longest that browsers keep a cookie.
+const LONGEST_COOKIE: Duration = Duration::from_secs(400 * 24 * 3600);
+
 /// Gives the client its token.
 fn deliver(
     config: &Config,
@@ -164,7 +168,9 @@ fn deliver(
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     match how {
         Deliver::Cookie => {
-            let attributes = cookie::Attributes { max_age: config.session.lifetime, ..config.token.cookie };
+            // A session that never expires must not end with the browser's window; browsers cap it themselves.
+            let max_age = Some(config.session.lifetime.unwrap_or(LONGEST_COOKIE));
+            let attributes = cookie::Attributes { max_age, ..config.token.cookie };
             let cookie = cookie::set_cookie(config.token.credential.cookie(), created.token.reveal(), &attributes)?;
             response.headers_mut().append(SET_COOKIE, cookie);
             Ok(response)

@@ -48,7 +48,7 @@ pub(super) async fn send(
             Err(failure) => return Err(failed(&settings.name, failure)),
         }
     }
-    let mut line = connect::open(gate, upstream, settings).await?;
+    let mut line = Box::pin(connect::open(gate, upstream, settings)).await?;
     gate.metrics.upstream_opened.increment();
     match line.exchange(request, &client.phases).await {
         Ok(response) => Ok((response, line)),

@@ -10,41 +10,46 @@ use crate::metrics::{Lookup, StoreCall};
 use crate::session::Session;
 use crate::token::Digest;
 
+/// A session, or why there is none, and how that is known.
+pub type Found = (Result<Arc<Session>, Problem>, Lookup);
+
 impl Sessions {
-    /// The session of a token, in whatever state, and how it was found. A hit asks nobody and waits for nothing.
-    ///
-    /// Cancel safety: may be dropped while it waits; another request that waits for the same token takes over.
-    ///
-    /// # Errors
-    /// [`Code::UnknownToken`] when there is none; [`Code::StoreUnavailable`] when nobody knows.
-    pub async fn find(&self, digest: &Digest, now: Uptime) -> (Result<Arc<Session>, Problem>, Lookup) {
+    /// What this instance knows of a token without asking anybody: its session in whatever state, or that there is none,
+    /// and how it is known. `None` when the store has to be asked, by [`Sessions::load`].
+    pub fn recall(&self, digest: &Digest, now: Uptime) -> Option<Found> {
         let inner = &self.inner;
         if let Some(session) = inner.cache.peek(digest) {
             if inner.cache.is_fresh(&session, now) {
                 if inner.cache.is_due(&session, now) {
                     self.confirm_soon(digest, &session, now);
                 }
-                return (Ok(session), Lookup::Hit);
+                return Some((Ok(session), Lookup::Hit));
             }
             if !inner.health.is_up() && self.may_serve_stale(&session, now) {
-                return (Ok(session), Lookup::Stale);
+                return Some((Ok(session), Lookup::Stale));
             }
         } else if inner.cache.is_absent(digest, now) {
-            return (Err(Problem::new(Code::UnknownToken)), Lookup::Absent);
+            return Some((Err(Problem::new(Code::UnknownToken)), Lookup::Absent));
         }
-        self.load(digest, now).await
+        None
     }
 
     /// The session as the store has it now, whatever the cache says.
     ///
     /// # Errors
-    /// As [`Sessions::find`].
-    pub async fn find_anew(&self, digest: &Digest, now: Uptime) -> (Result<Arc<Session>, Problem>, Lookup) {
+    /// As [`Sessions::load`].
+    pub async fn find_anew(&self, digest: &Digest, now: Uptime) -> Found {
         self.inner.cache.forget_token(digest);
         self.load(digest, now).await
     }
 
-    async fn load(&self, digest: &Digest, now: Uptime) -> (Result<Arc<Session>, Problem>, Lookup) {
+    /// The session of a token, in whatever state, from the store, and how it was found.
+    ///
+    /// Cancel safety: may be dropped while it waits; another request that waits for the same token takes over.
+    ///
+    /// # Errors
+    /// [`Code::UnknownToken`] when there is none; [`Code::StoreUnavailable`] when nobody knows.
+    pub async fn load(&self, digest: &Digest, now: Uptime) -> Found {
         let loaded = self.inner.cache.get_or_load(digest, now, |outdated| async move {
             let wanted = *digest;
             let sessions = self.clone();

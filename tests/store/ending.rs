@@ -1,9 +1,9 @@
 //! Ending and suspending sessions.
 
 use session_gateway::session::{Actor, EndReason, SessionId, State, SuspendReason};
-use session_gateway::store::{Ending, Offender, Touch, Which};
+use session_gateway::store::{Ending, Offender, OnExceed, Touch, Which};
 
-use crate::fixture::{Fixture, at, ids, ip, new, new_with_token, sorted, user};
+use crate::fixture::{Fixture, at, ids, ip, max, new, new_with_token, sorted, user};
 
 both! {
     async fn one_session_ends_whoever_it_belongs_to(fixture) {
@@ -148,7 +148,7 @@ both! {
         assert_eq!(fixture.state(young).await, State::Active);
         assert_eq!(fixture.live("ann", at(11)).await, [young]);
         let mut newer = new("ann", at(12));
-        newer.limit = crate::fixture::max(2, session_gateway::store::OnExceed::RejectNew);
+        newer.limit = max(2, OnExceed::RejectNew);
         assert!(fixture.create(newer).await.1.is_empty());
         assert_eq!(ids(&fixture.end(Which::One(old), EndReason::Revoked, None).await), [old]);
         assert_eq!(fixture.state(old).await, State::Ended(EndReason::Revoked));

@@ -5,14 +5,16 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use session_gateway::clock;
-use session_gateway::session::{EndReason, State};
-use session_gateway::store::{PostgresSettings, Settings, Store, StoreError, Which};
+use session_gateway::session::{EndReason, SessionId, State};
+use session_gateway::store::{OnExceed, PostgresSettings, Settings, Store, StoreError, Touch, Which};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
-use crate::fixture::{Fixture, Place, TIMEOUT, at, new, new_with_token, postgres_settings, user};
+use crate::fixture::{Fixture, Place, TIMEOUT, at, ip, max, new, new_with_token, postgres_settings, user};
 use crate::support::postgres::{Cluster, Database, fresh_database};
 
 const LIMIT: Duration = Duration::from_millis(700);
@@ -35,7 +37,7 @@ async fn every_call_fails(store: &Store, expected: fn(&StoreError) -> bool) {
         assert!(expected(&error), "{error:?}");
         assert!(began.elapsed() < LIMIT + GRACE, "{:?}", began.elapsed());
     };
-    let touch = session_gateway::store::Touch { id: new.id, at: at(0), ip: crate::fixture::ip("::1") };
+    let touch = Touch { id: new.id, at: at(0), ip: ip("::1") };
     let touches = [touch];
     let digest = token.digest();
     let (found, created, touched, checked, migrated) =
@@ -145,12 +147,12 @@ async fn a_call_dropped_at_any_moment_happened_whole_or_not_at_all() {
     let store = open(settings);
     for step in 0..150 {
         let mut new = new("ann", at(step));
-        new.limit = crate::fixture::max(1, session_gateway::store::OnExceed::EvictOldest);
+        new.limit = max(1, OnExceed::EvictOldest);
         let _ = tokio::time::timeout(Duration::from_micros(step * 40), store.create(new)).await;
     }
     store.check().await.unwrap();
     let mut last = new("ann", at(150));
-    last.limit = crate::fixture::max(1, session_gateway::store::OnExceed::EvictOldest);
+    last.limit = max(1, OnExceed::EvictOldest);
     store.create(last.clone()).await.unwrap();
     assert_eq!(fixture.live("ann", at(151)).await, [last.id]);
     let created = fixture.events("session_created").await.len();
@@ -174,6 +176,99 @@ async fn a_connection_that_the_server_ends_costs_no_more_than_the_calls_on_it() 
     }
     assert!(broken <= 8, "{broken}");
     assert_eq!(fixture.end(Which::One(id), EndReason::Revoked, None).await.len(), 1);
+}
+
+/// A firewall that has forgotten a connection drops its packets without a word, while new connections work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_has_gone_mute_is_not_used_again() {
+    let fixture = Fixture::postgres().await;
+    let id = fixture.session("ann", at(0)).await;
+    let Place::Postgres(database) = &fixture.place else { panic!() };
+    let (port, mute) = proxy(database.port).await;
+    let one = std::num::NonZeroU32::MIN;
+    let url = database.url_at("127.0.0.1", port);
+    let store = open(PostgresSettings { pool_size: one, timeout: LIMIT, ..postgres_settings(url) });
+    while store.check().await.is_err() {}
+
+    mute.notify_waiters();
+    let error = store.get(id).await.unwrap_err();
+    assert!(matches!(error, StoreError::Timeout(_)), "{error:?}");
+    // Connecting anew may itself take longer than the limit on a busy machine, but not every time.
+    let mut attempts = 0;
+    while let Err(error) = store.get(id).await {
+        attempts += 1;
+        assert!(matches!(error, StoreError::Timeout(_)) && attempts < 10, "{error:?}");
+    }
+}
+
+/// Passes connections on to `port`; those that are open when it is notified go mute.
+async fn proxy(port: u16) -> (u16, Arc<Notify>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own_port = listener.local_addr().unwrap().port();
+    let mute = Arc::new(Notify::new());
+    let muted = Arc::clone(&mute);
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let muted = Arc::clone(&muted);
+            tokio::spawn(async move {
+                let mut server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    () = muted.notified() => std::future::pending::<()>().await,
+                }
+            });
+        }
+    });
+    (own_port, mute)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_sessions_are_locked_in_the_order_of_their_ids() {
+    let fixture = Fixture::postgres().await;
+    let pair = two_sessions(&fixture, "ann").await;
+    let mut newer = new("ann", at(9));
+    newer.limit = max(1, OnExceed::EvictOldest);
+    let (_, evicted) = waiting_for_the_first(&fixture, pair, fixture.create(newer)).await;
+    assert_eq!(evicted.len(), 2);
+
+    let pair = two_sessions(&fixture, "bob").await;
+    let bob = user("bob");
+    let ending = fixture.end(Which::AllOf(&bob), EndReason::Revoked, None);
+    assert_eq!(waiting_for_the_first(&fixture, pair, ending).await.len(), 2);
+}
+
+/// Two sessions, the lower id first. Whatever else orders them (age, place in the table) begins with the other one.
+async fn two_sessions(fixture: &Fixture, owner: &str) -> (SessionId, SessionId) {
+    let (mut low, mut high) = (new(owner, at(1)), new(owner, at(2)));
+    if low.id > high.id {
+        (low.id, high.id) = (high.id, low.id);
+    }
+    let ids = (low.id, high.id);
+    fixture.create(high).await;
+    fixture.create(low).await;
+    ids
+}
+
+/// Lets a change wait for the first session, and sees that the second one is still free then.
+async fn waiting_for_the_first<T>(
+    fixture: &Fixture,
+    (first, second): (SessionId, SessionId),
+    change: impl Future<Output = T>,
+) -> T {
+    let Place::Postgres(database) = &fixture.place else { panic!() };
+    let (blocker, watcher) = (database.connect().await, database.connect().await);
+    let lock = format!("BEGIN; SELECT FROM sessions WHERE id = '{first}' FOR UPDATE");
+    blocker.batch_execute(&lock).await.unwrap();
+    let unblock = async {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        while watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+        let also = format!("SELECT FROM sessions WHERE id = '{second}' FOR UPDATE NOWAIT");
+        blocker.batch_execute(&also).await.expect("the second is locked already");
+        blocker.batch_execute("ROLLBACK").await.unwrap();
+    };
+    tokio::join!(change, unblock).0
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

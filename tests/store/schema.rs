@@ -1,6 +1,6 @@
 //! The schema: made once, checked, kept.
 
-use session_gateway::store::{Migrated, StoreError};
+use session_gateway::store::{Migrated, Store, StoreError};
 
 use crate::fixture::{Fixture, at};
 
@@ -65,7 +65,7 @@ both! {
     async fn what_was_written_is_there_for_the_next_gateway(fixture) {
         let id = fixture.session("ann", at(0)).await;
         let settings = fixture.settings.clone();
-        let next = session_gateway::store::Store::open(&settings).unwrap();
+        let next = Store::open(&settings).unwrap();
         assert_eq!(next.get(id).await.unwrap().unwrap().created_at, at(0));
         next.check().await.unwrap();
     }

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use session_gateway::session::{EndReason, State};
-use session_gateway::store::{Settings, SqliteSettings, Store, StoreError, Which};
+use session_gateway::session::{Actor, EndReason, SessionId, State};
+use session_gateway::store::{Ending, Settings, SqliteSettings, Store, StoreError, Which};
 
-use crate::fixture::{Fixture, TIMEOUT, at, new, new_with_token, user};
+use crate::fixture::{Fixture, Place, TIMEOUT, at, new, new_with_token, user};
 
 fn open(path: &Path, exclusive: bool) -> Store {
     Store::open(&Settings::Sqlite(SqliteSettings { path: path.into(), exclusive, timeout: TIMEOUT })).unwrap()
@@ -69,7 +69,7 @@ async fn a_file_that_is_no_database_is_refused() {
 async fn only_the_gateways_user_may_read_the_files() {
     let fixture = Fixture::sqlite().await;
     fixture.session("ann", at(0)).await;
-    let crate::fixture::Place::Sqlite(place) = &fixture.place else { panic!() };
+    let Place::Sqlite(place) = &fixture.place else { panic!() };
     let mut seen = 0;
     for entry in fs::read_dir(place.path()).unwrap() {
         let entry = entry.unwrap();
@@ -84,7 +84,7 @@ async fn no_token_is_in_the_bytes_of_the_files() {
     let fixture = Fixture::sqlite().await;
     let (new, token) = new_with_token("ann", at(0));
     fixture.create(new).await;
-    let crate::fixture::Place::Sqlite(place) = &fixture.place else { panic!() };
+    let Place::Sqlite(place) = &fixture.place else { panic!() };
     let mut found_name = false;
     for entry in fs::read_dir(place.path()).unwrap() {
         let bytes = fs::read(entry.unwrap().path()).unwrap();
@@ -178,9 +178,8 @@ async fn child_that_is_killed() {
     let (ended, kept) = (new("ann", at(0)), new("ann", at(1)));
     store.create(ended.clone()).await.unwrap();
     store.create(kept.clone()).await.unwrap();
-    let actor = session_gateway::session::Actor::Operator;
-    let ending =
-        session_gateway::store::Ending { reason: EndReason::Revoked, current: None, actor: &actor, now: at(2) };
+    let actor = Actor::Operator;
+    let ending = Ending { reason: EndReason::Revoked, current: None, actor: &actor, now: at(2) };
     assert_eq!(store.end(Which::One(ended.id), ending).await.unwrap().len(), 1);
     fs::write(Path::new(&path).with_extension("ids"), format!("{} {}", ended.id, kept.id)).unwrap();
     std::process::abort();
@@ -196,7 +195,7 @@ async fn what_was_confirmed_survives_the_sudden_death_of_the_process() {
     assert!(!output.status.success());
     let ids = fs::read_to_string(path.with_extension("ids"))
         .unwrap_or_else(|_| panic!("the child did not come to its end:\n{}", String::from_utf8_lossy(&output.stdout)));
-    let ids: Vec<_> = ids.split(' ').map(|id| session_gateway::session::SessionId::parse(id).unwrap()).collect();
+    let ids: Vec<_> = ids.split(' ').map(|id| SessionId::parse(id).unwrap()).collect();
     let store = open(&path, true);
     assert_eq!(store.get(ids[0]).await.unwrap().unwrap().state, State::Ended(EndReason::Revoked));
     assert_eq!(store.get(ids[1]).await.unwrap().unwrap().state, State::Active);
