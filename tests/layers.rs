@@ -121,7 +121,7 @@ mod rules {
     #[test]
     fn an_upward_arrow_is_told_with_its_line() {
         let found = of("policy.rs", "use std::fmt;\n\nuse crate::store::Store;\n");
-        assert_eq!(found, ["src/policy.rs:3: `policy` (layer 1) uses `crate::store` (layer 3): an upward arrow"]);
+        assert_eq!(found, ["src/policy.rs:3: `policy` (layer 1) uses `crate::store` (layer 4): an upward arrow"]);
     }
 
     #[test]

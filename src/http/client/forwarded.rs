@@ -1,6 +1,6 @@
 //! The `Forwarded` field of RFC 7239, as much of it as says who is calling.
 
-use super::super::cookie::is_token_byte;
+use crate::http::cookie::is_token_byte;
 
 /// What one proxy said about its client. A part that it did not name is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
