@@ -75,3 +75,36 @@ fn whoever_is_logged_in_is_led_away_from_the_login_page_as_the_application_likes
     assert_eq!((page.status, page.header("location")), (302, Some("/inside")));
     assert_eq!(upstream.received().len(), 1);
 }
+
+/// An application that asks nobody twice: whoever is logged in already is led on from the login, whatever was typed.
+fn asks_nobody_twice() -> Upstream {
+    Upstream::start(|received: &Received| {
+        let known = received.header("cookie").is_some_and(|cookies| cookies.contains("app=1"));
+        let right = received.body.ends_with(b"password=right");
+        Reaction::Send(match (known, right) {
+            (true, false) => response("302 Found", "Location: /\r\nSet-Cookie: theme=dark\r\n", ""),
+            // Who types the right password again keeps the cookie's value, as in Django.
+            (true, true) => response("302 Found", "Location: /\r\nSet-Cookie: app=1; Path=/\r\n", ""),
+            (false, true) => response("302 Found", "Location: /\r\nSet-Cookie: app=2; Path=/\r\n", ""),
+            (false, false) => response("200 OK", "", "wrong"),
+        })
+    })
+}
+
+/// Django's `LoginView` with `redirect_authenticated_user` does this.
+#[test]
+fn nobody_becomes_somebody_else_because_the_application_knows_him_already() {
+    let upstream = asks_nobody_twice();
+    let gateway = Gateway::start(&upstream.url(), &format!("{LOGIN}  sets_cookie = \"app\"\n"));
+    let log_in = |headers: &str, body: &str| {
+        let headers = format!("{headers}Content-Type: application/x-www-form-urlencoded\r\n");
+        let response = gateway.request("POST", "/login", &headers, body.as_bytes());
+        (response.status, response.headers("set-cookie").iter().any(|line| line.starts_with("__Host-session=")))
+    };
+
+    assert_eq!(log_in("Cookie: app=1\r\n", "username=root&password=wrong"), (302, false));
+    assert_eq!(log_in("Cookie: app=0\r\n", "username=root&password=wrong"), (200, false));
+    assert_eq!(log_in("Cookie: app=0\r\n", "username=ann&password=right"), (302, true));
+    assert_eq!(log_in("Cookie: app=1\r\n", "username=ann&password=right"), (302, true));
+    assert_eq!(gateway.metric("gateway_sessions_created_total"), 2.0);
+}

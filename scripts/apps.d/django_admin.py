@@ -15,6 +15,7 @@ HOOKS = """
   [[upstream.login]]
   path = "/admin/login/"
   user = { form = "username" }
+  sets_cookie = "sessionid"
   [[upstream.logout]]
   path = "/admin/logout/"
   [[upstream.password_changed]]

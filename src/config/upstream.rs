@@ -8,6 +8,7 @@ use http::Uri;
 use http::header::HeaderName;
 
 use super::reader::{Table, list, text};
+use crate::http::cookie::CookieName;
 use crate::http::host::HostPattern;
 use crate::http::returning::LoginPage;
 use crate::policy::Auth;
@@ -106,6 +107,8 @@ pub struct Login {
     pub email: Option<Field>,
     /// How the client gets its token.
     pub deliver: Deliver,
+    /// The cookie that the application sets when, and only when, somebody logs in; `None` asks for none.
+    pub sets_cookie: Option<CookieName>,
 }
 
 /// Where something about the user stands.
@@ -281,9 +284,10 @@ fn login(mut table: Table) -> Option<Login> {
         table.optional("name", field),
         table.optional("email", field),
         table.get("deliver", Deliver::Cookie, deliver),
+        table.optional("sets_cookie", |value| CookieName::parse(&text(value)?)),
     );
-    let (hook, roles, name, email, deliver) = login;
-    Some(Login { hook: hook?, user: user?, roles, name, email, deliver })
+    let (hook, roles, name, email, deliver, sets_cookie) = login;
+    Some(Login { hook: hook?, user: user?, roles, name, email, deliver, sets_cookie })
 }
 
 fn hooks(table: &mut Table, key: &'static str, default: &StatusSet) -> Vec<Hook> {
