@@ -9,6 +9,7 @@ pub mod client;
 mod exchange;
 mod forward;
 mod login_hook;
+mod login_page;
 mod reject;
 mod route;
 mod upstream;

@@ -11,6 +11,7 @@ use http::Uri;
 pub use self::field::{Deliver, Field};
 use self::field::{FIELD_FORM, deliver, field};
 use super::reader::{Table, list, text};
+use crate::http::cookie::CookieName;
 use crate::http::host::HostPattern;
 use crate::http::returning::LoginPage;
 use crate::policy::Auth;
@@ -109,6 +110,8 @@ pub struct Login {
     pub email: Option<Field>,
     /// How the client gets its token.
     pub deliver: Deliver,
+    /// The cookie that the application sets when, and only when, somebody logs in; `None` asks for none.
+    pub sets_cookie: Option<CookieName>,
 }
 
 /// Some response statuses.
@@ -250,9 +253,10 @@ fn login(mut table: Table) -> Option<Login> {
         table.optional("name", field),
         table.optional("email", field),
         table.get("deliver", Deliver::Cookie, deliver),
+        table.optional("sets_cookie", |value| CookieName::parse(&text(value)?)),
     );
-    let (hook, roles, name, email, deliver) = login;
-    Some(Login { hook: hook?, user: user?, roles, name, email, deliver })
+    let (hook, roles, name, email, deliver, sets_cookie) = login;
+    Some(Login { hook: hook?, user: user?, roles, name, email, deliver, sets_cookie })
 }
 
 fn hooks(table: &mut Table, key: &'static str, default: &StatusSet) -> Vec<Hook> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, COOKIE, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
 use super::Located;
@@ -12,6 +12,7 @@ use super::body::{RequestBody, ResponseBody};
 use super::client::Client;
 use super::exchange::Exchange;
 use super::login_hook;
+use super::login_page;
 use super::route::{self, Match};
 use super::upstream;
 use crate::error::{Code, Problem};
@@ -66,9 +67,36 @@ pub(super) async fn to(
     let mut head = BytesMut::with_capacity(HEAD);
     forwarding::write_request_head(&mut head, line, &parts.headers, &telling, length);
 
+    let asks_for_login = length == BodyLength::None
+        && login_page::is_asked_for(place, permit, &parts.method, target.path(), &parts.headers);
+    let body = Some((body, length));
+    let mut response = exchanged(client, place.index, &parts.method, head, body, permit, exchange).await?;
+    if asks_for_login
+        && login_page::leads_in_a_circle(place.upstream, target.path(), [host.as_ref(), Some(addressed)], &response)
+    {
+        parts.headers.remove(COOKIE);
+        let mut head = BytesMut::with_capacity(HEAD);
+        forwarding::write_request_head(&mut head, line, &parts.headers, &telling, BodyLength::None);
+        response = Box::pin(exchanged(client, place.index, &parts.method, head, None, permit, exchange)).await?;
+    }
+    match before {
+        Some(before) => Box::pin(login_hook::after(client, before, response, client_ip, exchange)).await,
+        None => Ok(response),
+    }
+}
+
+async fn exchanged(
+    client: &Client,
+    upstream: usize,
+    method: &Method,
+    head: BytesMut,
+    body: Option<(RequestBody, BodyLength)>,
+    permit: &Permit,
+    exchange: &mut Exchange,
+) -> Result<Response<ResponseBody>, Problem> {
     exchange.sent_upstream();
     let now = exchange.began.uptime;
-    let sent = upstream::send(client, place.index, &parts.method, head, (body, length), permit, now).await;
+    let sent = upstream::send(client, upstream, method, head, body, permit, now).await;
     exchange.answered_upstream();
     let (response, connection) = sent?;
     // Upgrades are not forwarded, so an application that switches protocols answers a question nobody asked.
@@ -77,10 +105,7 @@ pub(super) async fn to(
     }
     let mut response = response.map(|()| ResponseBody::streaming(connection));
     forwarding::to_client(response.headers_mut());
-    match before {
-        Some(before) => Box::pin(login_hook::after(client, before, response, client_ip, exchange)).await,
-        None => Ok(response),
-    }
+    Ok(response)
 }
 
 /// Room for the head of most requests.

@@ -129,6 +129,14 @@ async fn login_succeeded(
 ) -> Result<Response<ResponseBody>, Problem> {
     let gate = &client.gate;
     let now = exchange.began.wall;
+    // An application may lead whoever is logged in already away from its login, whatever the form says: that is its word
+    // for the person whom its own cookie names, not for the one in the form.
+    if let Some(name) = &login.sets_cookie
+        && !cookie::is_set(name, response.headers())
+    {
+        unmatched(client, &before, client_ip, exchange, "the application did not set the cookie of a login").await;
+        return Ok(response);
+    }
     let mut answer = None;
     if reads_response(login) {
         answer = inspect::response(&mut response, before.inspect_bytes).await;

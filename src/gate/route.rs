@@ -116,6 +116,12 @@ fn same(a: Option<&Route>, b: Option<&Route>) -> bool {
     }
 }
 
+/// Whether a canonical path leads to a part of the application that nobody sees without a session.
+pub(super) fn needs_session(upstream: &Upstream, method: &Method, path: &str) -> bool {
+    let (route, login) = part(upstream, method, path);
+    !login && route.is_none_or(|route| route.auth == Auth::Required)
+}
+
 /// What the gateway takes note of when this request succeeds.
 pub(super) fn watched<'a>(upstream: &'a Upstream, method: &Method, path: &str) -> Option<Watched<'a>> {
     let is = |hook: &&Hook| hook.path == path && hook.method == *method;

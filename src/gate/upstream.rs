@@ -37,14 +37,17 @@ pub(super) async fn send(
     upstream: usize,
     method: &Method,
     head: BytesMut,
-    (body, length): (RequestBody, BodyLength),
+    body: Option<(RequestBody, BodyLength)>,
     _permit: &Permit,
     now: Uptime,
 ) -> Result<(Response<()>, Connection), Problem> {
     let gate = &client.gate;
     let settings = gate.config.upstreams.get(upstream).ok_or_else(|| Problem::new(Code::Internal))?;
     client.phases.response_awaited(settings.response_timeout);
-    let body = (length != BodyLength::None).then_some(body);
+    let (body, length) = match body {
+        Some((body, length)) if length != BodyLength::None => (Some(body), length),
+        Some(_) | None => (None, BodyLength::None),
+    };
     let mut outgoing = Outgoing { head, body, chunked: length == BodyLength::Chunked };
 
     if let Some(mut connection) = gate.pool.take(upstream, now) {

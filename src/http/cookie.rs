@@ -182,6 +182,24 @@ pub(super) fn values<'h>(headers: &'h HeaderMap, name: &CookieName) -> impl Iter
     headers.get_all(COOKIE).iter().flat_map(|line| pairs(line.as_bytes(), name)).map(|pair| unquote(pair.value))
 }
 
+/// Whether a response gives the browser a cookie `name`. Taking it away does not count.
+pub fn is_set(name: &CookieName, response: &HeaderMap) -> bool {
+    response.get_all(SET_COOKIE).iter().any(|line| {
+        let mut parts = line.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let pair = parts.next().unwrap_or_default();
+        let at = pair.iter().position(|byte| *byte == b'=');
+        let Some((given, value)) = at.and_then(|at| pair.split_at_checked(at)) else { return false };
+        let value = unquote(value.get(1..).unwrap_or_default().trim_ascii());
+        given.trim_ascii() == name.as_str().as_bytes() && !value.is_empty() && !parts.any(is_max_age_over)
+    })
+}
+
+/// `Max-Age=0` or less: the cookie is gone as soon as it comes (RFC 6265 section 5.2.2).
+fn is_max_age_over(attribute: &[u8]) -> bool {
+    let Some((name, value)) = attribute.split_at_checked(b"max-age=".len()) else { return false };
+    name.eq_ignore_ascii_case(b"max-age=") && (value == b"0" || value.starts_with(b"-"))
+}
+
 /// Takes every cookie `name` out of a request. The others stay as they are, byte for byte; a request without the cookie
 /// is not touched.
 pub(super) fn remove(headers: &mut HeaderMap, name: &CookieName) {

@@ -69,6 +69,11 @@ impl LoginPage {
         })
     }
 
+    /// The path of the login page; of a page elsewhere, nothing that is a path of this site.
+    pub fn path(&self) -> &str {
+        self.before.split('?').next().unwrap_or_default()
+    }
+
     /// The `Location` that leads to the login page, and from there back to `target`.
     pub fn location(&self, target: &Target) -> String {
         let back = target.path_and_query().as_str();

@@ -105,3 +105,26 @@ fn a_prefixed_name_and_same_site_none_need_secure() {
     let open = Attributes { same_site: SameSite::None, ..plain };
     assert!(open.check(&name("session")).unwrap_err().contains("SameSite=None"));
 }
+
+#[test]
+fn a_cookie_is_set_unless_its_line_takes_it_away() {
+    let name = CookieName::parse("app").unwrap();
+    for (line, expected) in [
+        ("app=3", true),
+        ("app=\"3\"; Path=/; Max-Age=100", true),
+        (" app = 3 ; Secure", true),
+        ("app=", false),
+        ("app=\"\"; expires=Thu, 01 Jan 1970 00:00:00 GMT", false),
+        ("app=deleted; max-age=0", false),
+        ("app=deleted; Max-Age=-1", false),
+        ("App=3", false),
+        ("apps=3", false),
+        ("app", false),
+        ("", false),
+    ] {
+        let mut response = HeaderMap::new();
+        response.append(SET_COOKIE, HeaderValue::from_static("other=5"));
+        response.append(SET_COOKIE, HeaderValue::from_str(line).unwrap());
+        assert_eq!(is_set(&name, &response), expected, "{line}");
+    }
+}
