@@ -105,7 +105,12 @@ fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malform
         .parse_response_with_uninit_headers(&mut parsed, buffer, &mut fields)
         .map_err(|error| match error {
             httparse::Error::TooManyHeaders => Malformed::HeadTooLarge,
-            _ => Malformed::Head,
+            httparse::Error::HeaderName
+            | httparse::Error::HeaderValue
+            | httparse::Error::NewLine
+            | httparse::Error::Status
+            | httparse::Error::Token
+            | httparse::Error::Version => Malformed::Head,
         })?;
     let httparse::Status::Complete(length) = status else {
         return if buffer.len() > MAX_HEAD { Err(Malformed::HeadTooLarge) } else { Ok(None) };

@@ -208,7 +208,7 @@ fn write_text(out: &mut String, line: &Line<'_>, prefix: &str) {
         out.push_str(" user=");
         word(out, &session.identity.user_text());
         out.push_str(" session=");
-        out.push_str(std::str::from_utf8(&session.identity.session()).unwrap_or_default());
+        out.push_str(std::str::from_utf8(session.identity.session()).unwrap_or_default());
     }
     out.push_str(" verdict=");
     out.push_str(line.verdict);
