@@ -2,12 +2,12 @@
 //!
 //! | call | by |
 //! |---|---|
-//! | `GET /_sessions`, `GET /_sessions/current` | session ([`own`]) |
-//! | `DELETE /_sessions`, `/_sessions/current`, `/_sessions/{id}` | session ([`own`]) |
-//! | `POST /_sessions` | service key ([`issue`]) |
+//! | `GET /_sessions`, `GET /_sessions/current` | session (`own`) |
+//! | `DELETE /_sessions`, `/_sessions/current`, `/_sessions/{id}` | session (`own`) |
+//! | `POST /_sessions` | service key (`issue`) |
 //!
 //! A call that comes with the session cookie and changes something must prove that it comes from a page of this very
-//! origin ([`csrf`]): browsers send the cookie along with other sites' requests too.
+//! origin (`csrf`): browsers send the cookie along with other sites' requests too.
 
 mod csrf;
 mod issue;

@@ -72,6 +72,7 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the kinds of errors are open; these have a hint of their own")]
 fn hint(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "the port is in use by another program".to_owned(),
@@ -146,6 +147,12 @@ impl App {
     /// The address of the operator's listener.
     pub const fn ops_address(&self) -> Option<SocketAddr> {
         self.ops_address
+    }
+
+    /// Makes something that belongs to the side runtime, such as a signal handler.
+    pub fn within<T>(&self, make: impl FnOnce() -> T) -> T {
+        let _entered = self.side.enter();
+        make()
     }
 
     /// Waits for `signal`, or for a worker that dies, which none should. Says whether it was the signal.

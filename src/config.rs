@@ -1,7 +1,7 @@
 //! The settings, parsed: every value has the type that its user needs, and [`Config::load`] is the only way to have one.
 //!
-//! Files and environment are merged by figment ([`sources`]), read key by key with their defaults ([`file`],
-//! [`upstream`]), and every problem is reported at once with its key. What each key means to an operator is written in
+//! Files and environment are merged by figment (`sources`), read key by key with their defaults (`file`,
+//! `upstream`), and every problem is reported at once with its key. What each key means to an operator is written in
 //! `gateway.toml`, the commented default that the tests load.
 
 mod file;

@@ -1,7 +1,7 @@
 //! The public side: worker threads, each with its own listeners, runtime and connections.
 //!
 //! Every worker listens on every address through `SO_REUSEPORT`, so the kernel spreads new connections over the workers
-//! and a connection stays with its worker for life: no work stealing, no lock between workers. [`conn`] serves one
+//! and a connection stays with its worker for life: no work stealing, no lock between workers. `conn` serves one
 //! connection; [`ops`] is the operator's side, on a listener of its own.
 
 mod conn;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::clock;
@@ -46,7 +46,6 @@ impl Worker {
         let result = runtime.block_on(self.serve());
         // Dropping the runtime drops what is left of its connections, which put their last lines into the log.
         drop(runtime);
-        gate.pool.close();
         if let Some(access) = &gate.access {
             access.flush();
         }
@@ -104,13 +103,9 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>, room: Arc<Semaphore>, mu
     const PAUSE: Duration = Duration::from_millis(100);
 
     loop {
-        let next = async {
-            // More connections than there is room for wait in the kernel's backlog.
-            let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|(stream, peer)| (stream, peer, permit))
-        };
         let accepted = tokio::select! {
-            accepted = next => accepted,
+            accepted = next(&listener, &room) => accepted,
+            // Also while there is no room: idle connections make none before they are told to close.
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
@@ -121,14 +116,30 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>, room: Arc<Semaphore>, mu
             }
         }
     }
-    use futures_util::FutureExt as _;
-    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+    // Asked of the kernel itself: the runtime may not have heard of the last ones yet.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
         let Ok(permit) = room.clone().try_acquire_owned() else { return };
-        spawn(stream, peer, &gate, permit);
+        match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            Ok(stream) => spawn(stream, peer, &gate, permit),
+            Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
+        }
     }
 }
 
-fn spawn(stream: TcpStream, peer: std::net::SocketAddr, gate: &Arc<Gate>, permit: tokio::sync::OwnedSemaphorePermit) {
+/// The next connection, when there is room for it; more than that wait in the kernel's backlog.
+///
+/// Cancel safety: a connection is not lost, and the room is given back.
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, std::net::SocketAddr, OwnedSemaphorePermit)> {
+    let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
+}
+
+fn spawn(stream: TcpStream, peer: std::net::SocketAddr, gate: &Arc<Gate>, permit: OwnedSemaphorePermit) {
     // Small responses must not wait for the acknowledgement of earlier ones.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection was gone before it was served");

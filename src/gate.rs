@@ -33,9 +33,10 @@ use crate::config::Config;
 use crate::deadline::Deadlines;
 use crate::error::{Code, Level, Problem};
 use crate::http::credential::{self, Presented};
+use crate::http::forwarding;
 use crate::http::{Caller, Host, Scheme, Target};
 use crate::log::access::AccessBuffer;
-use crate::metrics::{SharedMetrics, WorkerMetrics};
+use crate::metrics::{Counter, SharedMetrics, WorkerMetrics};
 use crate::policy::{self, Auth, Facts, Notes, Permit};
 use crate::session::Session;
 use crate::sessions::Sessions;
@@ -68,12 +69,8 @@ pub struct Gate {
 /// was asked for still happens.
 pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
     let mut exchange = Exchange::begin(client.clone(), &request);
-    let passed = AssertUnwindSafe(pass(&client, request, &mut exchange)).catch_unwind().await;
-    let (response, verdict) = passed.unwrap_or_else(|_| {
-        // The panic's own message went to the log through the panic hook.
-        client.gate.shared.panics.increment();
-        reject::with_problem(&Problem::new(Code::Internal), false)
-    });
+    let request = request.map(|body| RequestBody::new(body, client.clone()));
+    let (response, verdict) = guarded(pass(&client, request, &mut exchange), &client.gate.shared.panics).await;
     if let Verdict::Refused(code) = verdict {
         note(code, &exchange);
     }
@@ -82,19 +79,32 @@ pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response
     response.map(|body| body.ending(exchange))
 }
 
+/// An answer, come what may: a bug that panics costs the one request that met it, and not the others on its worker.
+async fn guarded(
+    answer: impl Future<Output = (Response<ResponseBody>, Verdict)>,
+    panics: &Counter,
+) -> (Response<ResponseBody>, Verdict) {
+    // What the request was doing is dropped with it; what is shared between requests is behind locks that ignore poison.
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+        // The panic's own message went to the log through the panic hook.
+        panics.increment();
+        reject::with_problem(&Problem::new(Code::Internal), false)
+    })
+}
+
 /// The main line.
 ///
 /// Futures of rare ways are boxed: this one is moved a few times for every request, and would be thousands of bytes long
 /// with all of them inside it.
 async fn pass(
     client: &Arc<Client>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     exchange: &mut Exchange,
 ) -> (Response<ResponseBody>, Verdict) {
     let gate = &client.gate;
     let located = match locate(client, &request) {
         Ok(located) => located,
-        Err(problem) => return reject::with_problem(&problem, false),
+        Err(problem) => return reject::astray(&problem),
     };
     exchange.target = Some(located.target.path_and_query().clone());
     exchange.caller = Some(located.client_ip);
@@ -122,7 +132,6 @@ async fn pass(
                 now: exchange.began.wall,
             };
             let (parts, body) = request.into_parts();
-            let body = RequestBody::new(body, client.clone());
             let answered = api::answer(call, admitted, &parts, async |bound| body.read_whole(bound).await);
             match Box::pin(answered).await {
                 Ok(response) => (response.map(ResponseBody::whole), Verdict::Answered),
@@ -157,11 +166,14 @@ struct Located<'a> {
     host: Option<HeaderValue>,
 }
 
-fn locate<'a>(client: &'a Client, request: &Request<Incoming>) -> Result<Located<'a>, Problem> {
+fn locate<'a>(client: &'a Client, request: &Request<RequestBody>) -> Result<Located<'a>, Problem> {
     let config = &client.gate.config;
     // A TRACE would echo the session cookie to whoever asks; a tunnel would pass everything unseen.
     if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
         return Err(Problem::new(Code::MethodNotAllowed));
+    }
+    if !forwarding::is_plainly_framed(request.headers()) {
+        return Err(Problem::invalid("Transfer-Encoding", "The only transfer coding that is understood is chunked."));
     }
     let target = Target::parse(request.method(), request.uri())?;
     let own = Host::of(request.version(), request.headers(), target.authority())?;
@@ -253,5 +265,29 @@ fn note(problem: Code, exchange: &Exchange) {
         Level::Debug => tracing::debug!(code = rule.name, target, "refused"),
         Level::Warn => tracing::warn!(code = rule.name, target, "refused"),
         Level::Error => tracing::error!(code = rule.name, target, "refused"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error_and_is_counted_and_the_next_request_is_served() {
+        let panics = Counter::default();
+        let bug = async {
+            tokio::task::yield_now().await;
+            panic!("a bug");
+        };
+        let (response, verdict) = guarded(bug, &panics).await;
+        assert_eq!(
+            (response.status(), verdict),
+            (http::StatusCode::INTERNAL_SERVER_ERROR, Verdict::Refused(Code::Internal))
+        );
+
+        let fine = async { (Response::new(ResponseBody::whole(bytes::Bytes::new())), Verdict::Answered) };
+        let (response, verdict) = guarded(fine, &panics).await;
+        assert_eq!((response.status(), verdict), (http::StatusCode::OK, Verdict::Answered));
+        assert_eq!(panics.get(), 1);
     }
 }

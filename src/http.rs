@@ -12,6 +12,7 @@
 //! - [`credential`]: which part of a request is its session token, and how it is kept from the application. [`cookie`]
 //!   is its half about cookies: reading, removing, setting and clearing one.
 //! - [`forwarding`]: what changes in a message's headers on its way through.
+//! - [`response`]: where the head of an application's response ends, how long its body is, and its pieces.
 //! - [`identity`]: the headers that tell the application who is calling.
 //!
 //! What is asked of some:
@@ -28,6 +29,7 @@ pub mod forwarding;
 pub mod host;
 pub mod identity;
 pub mod problem;
+pub mod response;
 pub mod returning;
 pub mod target;
 

@@ -165,6 +165,8 @@ pub struct WorkerMetrics {
     pub answered: LocalCounter,
     /// Requests sent to a login page.
     pub redirected: LocalCounter,
+    /// Requests given up before there was a response.
+    pub abandoned: LocalCounter,
     refused: [LocalCounter; Code::ALL.len()],
     lookups: [LocalCounter; Lookup::ALL.len()],
     /// From the first byte of a request's handling to the end of its response.

@@ -42,7 +42,9 @@ impl fmt::Debug for Fingerprint {
 /// The family of a User-Agent: `browser/system/kind`, or the first product's name for programs that are no browsers.
 pub fn family(user_agent: &str) -> String {
     match Parser::new().parse(user_agent) {
-        Some(known) if known.name != UNKNOWN => format!("{}/{}/{}", known.name, known.os, known.category),
+        Some(known) if !matches!(known.name, UNKNOWN | LIBRARY) => {
+            format!("{}/{}/{}", known.name, known.os, known.category)
+        }
         Some(_) | None => first_product(user_agent).to_owned(),
     }
 }
@@ -75,7 +77,7 @@ impl Device {
             None => (UNKNOWN, UNKNOWN, false),
         };
         let browser = match browser {
-            UNKNOWN => match first_product(user_agent) {
+            UNKNOWN | LIBRARY => match first_product(user_agent) {
                 "" => OTHER,
                 product => product,
             },
@@ -105,6 +107,8 @@ impl Device {
 }
 
 const UNKNOWN: &str = "UNKNOWN";
+/// woothee's one name for curl, Wget, python-requests, Go's client and so on: programs that are not the same.
+const LIBRARY: &str = "HTTP Library";
 const OTHER: &str = "Other";
 
 /// `curl/8.5.0 (x)` -> `curl`.
@@ -145,6 +149,16 @@ mod tests {
         assert_eq!(family("acme-sync/2.1 (linux) libfoo/3"), "acme-sync");
         assert!(same("acme-sync/2.1", "acme-sync/2.2 (linux)", Likeness::Family));
         assert!(!same("acme-sync/2.1", "acme-admin/2.1", Likeness::Family));
+    }
+
+    #[test]
+    fn programs_that_share_no_more_than_being_no_browser_are_told_apart() {
+        assert_eq!(family("curl/8.5.0"), "curl");
+        assert!(same("curl/7.88.1", "curl/8.5.0", Likeness::Family));
+        for other in ["Wget/1.21.3", "python-requests/2.31.0", "Go-http-client/1.1", "libwww-perl/6.67"] {
+            assert!(!same("curl/8.5.0", other, Likeness::Family), "{other}");
+        }
+        assert_eq!(Device::of("curl/8.5.0").browser, "curl");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         tracing::info!(file = %file.display(), "settings read");
     }
     match App::start(config) {
-        Ok(app) => until_stopped(app),
+        Ok(app) => until_stopped(app, announce),
         Err(error) => {
             complain(&error.to_string());
             match error {
@@ -32,8 +32,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, then drains.
-pub(super) fn until_stopped(app: App) -> ExitCode {
+fn announce(app: &App) {
     for address in app.addresses() {
         tracing::info!(%address, "listening");
     }
@@ -41,11 +40,21 @@ pub(super) fn until_stopped(app: App) -> ExitCode {
         tracing::info!(%address, "metrics and health");
     }
     notify(&[sd_notify::NotifyState::Ready]);
-    let told = app.wait(async {
-        if let Err(error) = asked_to_stop().await {
-            tracing::error!(%error, "signals cannot be received");
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. `announce` is called when a signal would be heard: whoever learns that we
+/// are ready may stop us at once, and a signal without a handler would end us without a drain.
+pub(super) fn until_stopped(app: App, announce: impl FnOnce(&App)) -> ExitCode {
+    let asked_to_stop = match app.within(asked_to_stop) {
+        Ok(asked_to_stop) => asked_to_stop,
+        Err(error) => {
+            complain(&format!("signals cannot be received: {error}"));
+            app.stop();
+            return ExitCode::FAILURE;
         }
-    });
+    };
+    announce(&app);
+    let told = app.wait(asked_to_stop);
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: no new connections; requests in flight may finish");
     app.stop();
@@ -58,14 +67,16 @@ pub(super) fn until_stopped(app: App) -> ExitCode {
     }
 }
 
-async fn asked_to_stop() -> std::io::Result<()> {
+/// Ready when SIGTERM or SIGINT has come. They are received from the call on, not only from the first poll.
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// Tells systemd, when it is there.

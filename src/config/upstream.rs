@@ -1,12 +1,15 @@
 //! The tables under `[[upstream]]`: applications, their routes, and how a login, a logout and a password change show.
 
+mod field;
+
 use std::time::Duration;
 
 use figment::value::Value;
 use http::Method;
 use http::Uri;
-use http::header::HeaderName;
 
+pub use self::field::{Deliver, Field};
+use self::field::{FIELD_FORM, deliver, field};
 use super::reader::{Table, list, text};
 use crate::http::host::HostPattern;
 use crate::http::returning::LoginPage;
@@ -108,44 +111,6 @@ pub struct Login {
     pub deliver: Deliver,
 }
 
-/// Where something about the user stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// A field of the request's form, urlencoded or multipart.
-    Form(String),
-    /// A JSON pointer into the request's body.
-    RequestJson(String),
-    /// A header of the response, which does not reach the client.
-    ResponseHeader(HeaderName),
-    /// A JSON pointer into the response's body.
-    ResponseJson(String),
-    /// The same for everybody.
-    Value(String),
-}
-
-impl Field {
-    /// Whether the request's body must be looked at.
-    pub const fn is_in_request(&self) -> bool {
-        matches!(self, Self::Form(_) | Self::RequestJson(_))
-    }
-
-    /// Whether the response's body must be looked at.
-    pub const fn is_in_response_body(&self) -> bool {
-        matches!(self, Self::ResponseJson(_))
-    }
-}
-
-/// How the client gets its token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deliver {
-    /// As the session cookie.
-    Cookie,
-    /// In this header of the response.
-    Header(HeaderName),
-    /// At this JSON pointer of the response's body.
-    Json(String),
-}
-
 /// Some response statuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatusSet {
@@ -176,9 +141,7 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
         0 => "app".to_owned(),
         later => format!("app{}", later + 1),
     });
-    let hosts = table.get("hosts", Vec::new(), |value| {
-        list(value, |host| HostPattern::parse(&text(host)?).map_err(|error| error.to_string()))
-    });
+    let hosts = table.get("hosts", Vec::new(), |value| list(value, |host| HostPattern::parse(&text(host)?)));
     let authority = match table.has("url") {
         true => table.optional("url", url),
         false => {
@@ -191,10 +154,11 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
         }
     };
     let logins: Vec<Login> = table.tables("login").into_iter().filter_map(login).collect();
+    let complete = authority.is_some();
     let upstream = Upstream {
         name,
         hosts,
-        authority: authority.clone().unwrap_or_default(),
+        authority: authority.unwrap_or_default(),
         preserve_host: table.flag("preserve_host", true),
         connect_timeout: table.limit("connect_timeout", Duration::from_secs(5)),
         response_timeout: table.limit("response_timeout", Duration::from_secs(60)),
@@ -218,7 +182,7 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
             );
         }
     }
-    authority.map(|_| upstream)
+    complete.then_some(upstream)
 }
 
 fn route(mut table: Table) -> Route {
@@ -272,7 +236,9 @@ fn login(mut table: Table) -> Option<Login> {
     }
     let user = table.optional("user", |value| match field(value)? {
         Field::Value(_) => Err("cannot be the same for everybody".to_owned()),
-        field => Ok(field),
+        field @ (Field::Form(_) | Field::RequestJson(_) | Field::ResponseHeader(_) | Field::ResponseJson(_)) => {
+            Ok(field)
+        }
     });
     let default = match &user {
         Some(field) if !field.is_in_request() => StatusSet::SuccessOrRedirect,
@@ -312,59 +278,6 @@ fn hook(table: &mut Table, default: StatusSet) -> Option<Hook> {
         }
     });
     Some(Hook { path: place?, method, success })
-}
-
-const FIELD_FORM: &str = "{ form = \"username\" } or { request_json = \"/username\" } of the request, \
-                          { header = \"X-Session-User\" } or { json = \"/user/id\" } of the response";
-
-fn field(value: &Value) -> Result<Field, String> {
-    let entries = value.as_dict().ok_or_else(|| format!("must be one of {FIELD_FORM}"))?;
-    let mut pairs = entries.iter();
-    let (Some((kind, place)), None) = (pairs.next(), pairs.next()) else {
-        return Err(format!("must be one of {FIELD_FORM}"));
-    };
-    let place = text(place).map_err(|error| format!("{kind} {error}"))?;
-    match kind.as_str() {
-        "form" => Ok(Field::Form(place)),
-        // A bare name is a field of what the client sends; a pointer leads into what the application answers.
-        "json" if !place.starts_with('/') => Ok(Field::RequestJson(format!("/{place}"))),
-        "json" | "response_json" => pointer(place).map(Field::ResponseJson),
-        "request_json" => pointer(place).map(Field::RequestJson),
-        "header" => header(&place).map(Field::ResponseHeader),
-        "value" => Ok(Field::Value(place)),
-        other => Err(format!("\"{other}\" is unknown; use one of {FIELD_FORM}")),
-    }
-}
-
-fn deliver(value: &Value) -> Result<Deliver, String> {
-    const FORM: &str = "must be \"cookie\", { header = \"X-Session-Token\" } or { json = \"/token\" }";
-    match value.as_str() {
-        Some("cookie") => return Ok(Deliver::Cookie),
-        Some("header") => return Ok(Deliver::Header(HeaderName::from_static("x-session-token"))),
-        Some("json") => return Ok(Deliver::Json("/token".to_owned())),
-        Some(_) => return Err(FORM.to_owned()),
-        None => {}
-    }
-    let mut pairs = value.as_dict().ok_or(FORM)?.iter();
-    let (Some((kind, place)), None) = (pairs.next(), pairs.next()) else { return Err(FORM.to_owned()) };
-    let place = text(place)?;
-    match kind.as_str() {
-        "header" => header(&place).map(Deliver::Header),
-        "json" => pointer(place).map(Deliver::Json),
-        _ => Err(FORM.to_owned()),
-    }
-}
-
-fn pointer(text: String) -> Result<String, String> {
-    if text.starts_with('/') && text.len() > 1 {
-        Ok(text)
-    } else {
-        Err("must be a JSON pointer such as \"/user/id\"".to_owned())
-    }
-}
-
-fn header(name: &str) -> Result<HeaderName, String> {
-    HeaderName::try_from(name).map_err(|_| format!("\"{name}\" is no header name"))
 }
 
 fn method(value: &Value) -> Result<Method, String> {

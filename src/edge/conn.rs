@@ -45,7 +45,8 @@ where
     let mut connection = pin!(connection);
     let mut draining = false;
     let ended = poll_fn(|cx| {
-        if client.phases.poll_connection_limit(cx).is_ready() {
+        // A connection that is closed on our side has a limit of its own, kept where the rest is read.
+        if !client.phases.is_lingering() && client.phases.poll_connection_limit(cx).is_ready() {
             return Poll::Ready(Ended::TimedOut);
         }
         if !draining && gate.deadlines.is_draining() {

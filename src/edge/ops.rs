@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::sleep;
 
 use crate::metrics::{self, SharedMetrics, WorkerMetrics};
 use crate::sessions::Sessions;
@@ -37,10 +38,16 @@ pub struct Ops {
 impl Ops {
     /// Serves as long as the runtime does: a scrape during the drain shall still see it.
     pub async fn serve(self, listener: TcpListener) {
+        /// After an error such as "too many open files", which does not go away by trying again at once.
+        const PAUSE: Duration = Duration::from_millis(100);
+
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(permit) = room.clone().acquire_owned().await else { return };
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                sleep(PAUSE).await;
+                continue;
+            };
             let ops = self.clone();
             tokio::spawn(async move {
                 let service = service_fn(move |request| {

@@ -1,24 +1,38 @@
-//! A transport whose progress sets the connection's limits of time.
+//! A transport whose progress sets the connection's limits of time, and which closes without destroying what it sent.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::gate::client::Client;
+
+/// The most that is read and thrown away from a client that goes on sending after our last word.
+const MOST_IGNORED: usize = 1024 * 1024;
 
 /// A transport that tells the client's phases when bytes come in, and when they do not go out.
 #[derive(Debug)]
 pub(super) struct Watched<T> {
     transport: T,
     client: Arc<Client>,
+    closing: Closing,
+}
+
+/// How far a close on our side has come.
+#[derive(Clone, Copy, Debug)]
+enum Closing {
+    NotYet,
+    /// The client knows; these many bytes of what it still sends may be read.
+    Lingering(usize),
+    Done,
 }
 
 impl<T> Watched<T> {
     pub(super) const fn new(transport: T, client: Arc<Client>) -> Self {
-        Self { transport, client }
+        Self { transport, client, closing: Closing::NotYet }
     }
 
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -42,7 +56,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.transport).poll_write(cx, bytes);
@@ -68,6 +82,26 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_shutdown(cx)
+        let this = self.get_mut();
+        if matches!(this.closing, Closing::NotYet) {
+            ready!(Pin::new(&mut this.transport).poll_shutdown(cx))?;
+            this.closing = if this.client.phases.linger() { Closing::Lingering(MOST_IGNORED) } else { Closing::Done };
+        }
+        while let Closing::Lingering(left) = this.closing {
+            if this.client.phases.poll_connection_limit(cx).is_ready() {
+                this.closing = Closing::Done;
+                break;
+            }
+            let mut scratch = [MaybeUninit::uninit(); 8 * 1024];
+            let mut scratch = ReadBuf::uninit(&mut scratch);
+            let read =
+                ready!(Pin::new(&mut this.transport).poll_read(cx, &mut scratch)).map(|()| scratch.filled().len());
+            this.closing = match read {
+                // An error is as good as an end: the client is gone.
+                Ok(0) | Err(_) => Closing::Done,
+                Ok(length) => left.checked_sub(length).map_or(Closing::Done, Closing::Lingering),
+            };
+        }
+        Poll::Ready(Ok(()))
     }
 }

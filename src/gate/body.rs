@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::client::Client;
 use super::exchange::Exchange;
-use super::upstream::Line;
+use super::upstream::Connection;
 use crate::error::{Code, Problem};
 use crate::http::forwarding;
 
@@ -22,14 +22,15 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub struct RequestBody {
     seen: Bytes,
-    rest: Option<Incoming>,
+    rest: Incoming,
+    finished: bool,
     client: Arc<Client>,
 }
 
 impl RequestBody {
     /// The body of a request of `client`.
     pub fn new(rest: Incoming, client: Arc<Client>) -> Self {
-        Self { seen: Bytes::new(), rest: Some(rest), client }
+        Self { seen: Bytes::new(), rest, finished: false, client }
     }
 
     /// Reads on until there is more than `bound`; says whether that was all of it.
@@ -85,8 +86,7 @@ impl Body for RequestBody {
         if this.seen.has_remaining() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.seen)))));
         }
-        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
-        match Pin::new(rest).poll_frame(cx) {
+        match Pin::new(&mut this.rest).poll_frame(cx) {
             Poll::Pending => {
                 this.client.phases.body_awaited();
                 Poll::Pending
@@ -102,18 +102,29 @@ impl Body for RequestBody {
                         Err(data) => data,
                     }))),
                     Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-                    None => Poll::Ready(None),
+                    None => {
+                        this.finished = true;
+                        Poll::Ready(None)
+                    }
                 }
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.seen.has_remaining() && self.rest.as_ref().is_none_or(Incoming::is_end_stream)
+        !self.seen.has_remaining() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        add(self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint), self.seen.len())
+        add(self.rest.size_hint(), self.seen.len())
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.finished && !self.rest.is_end_stream() {
+            self.client.phases.body_left();
+        }
     }
 }
 
@@ -122,17 +133,9 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub struct ResponseBody {
     seen: Bytes,
-    rest: Option<Flow>,
+    /// The connection on which the application is still sending.
+    rest: Option<Connection>,
     exchange: Option<Exchange>,
-}
-
-/// A body that an application is still sending, and the connection it comes on.
-///
-/// The connection is driven by whoever polls the body: no task of its own, no channel between two tasks.
-#[derive(Debug)]
-struct Flow {
-    body: Incoming,
-    line: Option<Line>,
 }
 
 impl ResponseBody {
@@ -142,8 +145,8 @@ impl ResponseBody {
     }
 
     /// A body that an application is sending.
-    pub(super) const fn streaming(body: Incoming, line: Line) -> Self {
-        Self { seen: Bytes::new(), rest: Some(Flow { body, line: Some(line) }), exchange: None }
+    pub(super) const fn streaming(connection: Connection) -> Self {
+        Self { seen: Bytes::new(), rest: Some(connection), exchange: None }
     }
 
     /// Puts the part that was taken out of it for a look back in front.
@@ -156,19 +159,6 @@ impl ResponseBody {
     pub fn ending(mut self, exchange: Exchange) -> Self {
         self.exchange = Some(exchange);
         self
-    }
-}
-
-impl Flow {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(line) = &mut self.line else { return Pin::new(&mut self.body).poll_frame(cx) };
-        // What has been read already may be enough; only then is the connection driven, which reads more.
-        let polled = Pin::new(&mut self.body).poll_frame(&mut line.context());
-        if polled.is_ready() {
-            return polled;
-        }
-        line.drive(cx);
-        Pin::new(&mut self.body).poll_frame(&mut line.context())
     }
 }
 
@@ -186,9 +176,8 @@ impl Body for ResponseBody {
             }
             return Poll::Ready(Some(Ok(Frame::data(seen))));
         }
-        let Some(flow) = &mut this.rest else { return Poll::Ready(None) };
-        let frame = std::task::ready!(flow.poll_frame(cx));
-        Poll::Ready(match frame {
+        let Some(connection) = &mut this.rest else { return Poll::Ready(None) };
+        Poll::Ready(match std::task::ready!(connection.poll_body(cx)) {
             Some(Ok(frame)) => {
                 if let (Some(exchange), Some(data)) = (exchange, frame.data_ref()) {
                     exchange.sent(data.len());
@@ -199,7 +188,6 @@ impl Body for ResponseBody {
                 if let Some(exchange) = exchange {
                     exchange.broke_off(&error);
                 }
-                flow.line = None;
                 Some(Err(error.into()))
             }
             None => None,
@@ -207,25 +195,26 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.seen.has_remaining() && self.rest.as_ref().is_none_or(|flow| flow.body.is_end_stream())
+        !self.seen.has_remaining() && self.rest.as_ref().is_none_or(|connection| connection.framing().is_done())
     }
 
     fn size_hint(&self) -> SizeHint {
-        add(self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |flow| flow.body.size_hint()), self.seen.len())
+        let rest = match self.rest.as_ref().map(|connection| connection.framing().remaining()) {
+            None => SizeHint::with_exact(0),
+            Some(Some(remaining)) => SizeHint::with_exact(remaining),
+            Some(None) => SizeHint::new(),
+        };
+        add(rest, self.seen.len())
     }
 }
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let complete = self.is_end_stream();
-        let line = self.rest.as_mut().and_then(|flow| flow.line.take());
-        if let Some(line) = line
-            && complete
-        {
-            line.put_back();
-        }
-        if let Some(exchange) = self.exchange.take() {
-            exchange.end(complete);
+        let sent = self.is_end_stream();
+        if let Some(mut exchange) = self.exchange.take() {
+            // Nobody reads the body that an answer to HEAD would have had.
+            let complete = sent || exchange.is_head();
+            exchange.end(complete, self.rest.take());
         }
     }
 }

@@ -44,13 +44,15 @@ impl Client {
 ///
 /// A connection waits for a request (`idle_timeout`), reads its headers (`header_timeout`, from the first byte), or
 /// serves it. While it serves, the client is under a limit only when it is the client that is waited for: it does not
-/// take the response, or does not send its body.
+/// take the response, or does not send its body. When the gateway closes it while the client may still be sending, it
+/// lingers for a moment.
 #[derive(Debug)]
 pub struct Phases {
     connection: Deadline,
     response: Deadline,
     phase: AtomicU8,
     awaiting_body: AtomicBool,
+    body_left: AtomicBool,
     response_timeout: AtomicU64,
     header_timeout: Duration,
     idle_timeout: Duration,
@@ -59,6 +61,12 @@ pub struct Phases {
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const SERVING: u8 = 2;
+/// Nothing has come yet.
+const FRESH: u8 = 3;
+const LINGERING: u8 = 4;
+
+/// How long a connection that is closed on our side waits for what the client had begun to send.
+const LINGER: Duration = Duration::from_secs(2);
 
 impl Phases {
     fn new(gate: &Gate) -> Self {
@@ -66,8 +74,9 @@ impl Phases {
         let phases = Self {
             connection: gate.deadlines.limit(),
             response: gate.deadlines.limit(),
-            phase: AtomicU8::new(HEAD),
+            phase: AtomicU8::new(FRESH),
             awaiting_body: AtomicBool::new(false),
+            body_left: AtomicBool::new(false),
             response_timeout: AtomicU64::new(0),
             header_timeout: server.header_timeout,
             idle_timeout: server.idle_timeout,
@@ -79,9 +88,14 @@ impl Phases {
 
     /// Bytes came from the client.
     pub fn bytes_read(&self) {
-        if self.phase.load(Ordering::Relaxed) == IDLE {
-            self.phase.store(HEAD, Ordering::Relaxed);
-            self.connection.arm(self.header_timeout);
+        match self.phase.load(Ordering::Relaxed) {
+            IDLE => {
+                self.phase.store(HEAD, Ordering::Relaxed);
+                self.connection.arm(self.header_timeout);
+            }
+            // Its time began with the connection.
+            FRESH => self.phase.store(HEAD, Ordering::Relaxed),
+            _ => {}
         }
     }
 
@@ -94,14 +108,18 @@ impl Phases {
 
     /// The client took something.
     pub fn write_moved(&self) {
-        if self.phase.load(Ordering::Relaxed) == SERVING {
-            self.connection.disarm();
+        match self.phase.load(Ordering::Relaxed) {
+            SERVING => self.connection.disarm(),
+            // The end of a response that was larger than the buffers: idleness begins when the client has it.
+            IDLE => self.connection.arm(self.idle_timeout),
+            _ => {}
         }
     }
 
     /// A request's headers are complete.
     pub fn request_began(&self) {
         self.phase.store(SERVING, Ordering::Relaxed);
+        self.body_left.store(false, Ordering::Relaxed);
         self.connection.disarm();
     }
 
@@ -137,6 +155,32 @@ impl Phases {
             self.awaiting_body.store(false, Ordering::Relaxed);
             self.response.arm(Duration::from_millis(self.response_timeout.load(Ordering::Relaxed)));
         }
+    }
+
+    /// Nobody will read the rest of the request's body.
+    pub(super) fn body_left(&self) {
+        self.body_left.store(true, Ordering::Relaxed);
+    }
+
+    /// We are about to close. Says whether the client may still be sending, and if so gives it a moment to stop: a
+    /// connection that is closed with bytes unread is reset, and a reset may destroy the response on its way.
+    pub fn linger(&self) -> bool {
+        let lingers = match self.phase.load(Ordering::Relaxed) {
+            // A head that was not understood.
+            HEAD => true,
+            IDLE | SERVING => self.body_left.load(Ordering::Relaxed),
+            _ => false,
+        };
+        if lingers {
+            self.phase.store(LINGERING, Ordering::Relaxed);
+            self.connection.arm(LINGER);
+        }
+        lingers
+    }
+
+    /// Whether the connection is closed on our side and waits for the client to stop sending.
+    pub fn is_lingering(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == LINGERING
     }
 
     /// Waits for a body that is looked at before anything is sent.

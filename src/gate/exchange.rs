@@ -9,6 +9,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request};
 
 use super::client::Client;
+use super::upstream::{BodyFailure, Connection};
 use crate::clock::{self, Moment, Uptime};
 use crate::error::Code;
 use crate::log::access::Line;
@@ -27,7 +28,12 @@ pub(super) enum Verdict {
     Redirected,
     /// It was refused.
     Refused(Code),
+    /// It was given up before there was a response: the client went away, or the gateway stopped.
+    Abandoned,
 }
+
+/// What the log says of a request without a response; clients never see it. Other proxies' logs use the same number.
+const NO_RESPONSE: u16 = 499;
 
 impl Verdict {
     const fn name(self) -> &'static str {
@@ -37,6 +43,7 @@ impl Verdict {
             Self::Answered => "answered",
             Self::Redirected => "redirected",
             Self::Refused(code) => code.rule().name,
+            Self::Abandoned => "abandoned",
         }
     }
 }
@@ -62,6 +69,7 @@ pub struct Exchange {
     sent_upstream: Option<Uptime>,
     upstream: Option<Duration>,
     bytes: u64,
+    ended: bool,
 }
 
 impl Exchange {
@@ -76,12 +84,18 @@ impl Exchange {
             caller: client.peer,
             client,
             session: None,
-            verdict: Verdict::Refused(Code::Internal),
-            status: 0,
+            verdict: Verdict::Abandoned,
+            status: NO_RESPONSE,
             sent_upstream: None,
             upstream: None,
             bytes: 0,
+            ended: false,
         }
+    }
+
+    /// Whether the response has no body by nature of the request.
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
     }
 
     /// The request is on its way to the application.
@@ -102,13 +116,18 @@ impl Exchange {
 
     /// The application broke off in the middle of its response: too late for another status, but not for the log.
     #[expect(clippy::unused_self, reason = "the log line will name the request once requests have ids")]
-    pub(super) fn broke_off(&self, error: &hyper::Error) {
+    pub(super) fn broke_off(&self, error: &BodyFailure) {
         tracing::warn!(error = crate::sessions::causes(error), "the application broke off in the middle of a response");
     }
 
-    /// The response has gone, whole or not.
-    pub(super) fn end(self, complete: bool) {
+    /// The response has gone, whole or not. `connection` is the one to the application that it came on.
+    pub(super) fn end(&mut self, complete: bool, connection: Option<Connection>) {
+        self.ended = true;
         let gate = &self.client.gate;
+        let now = clock::uptime();
+        if let Some(connection) = connection {
+            gate.pool.put(connection, now);
+        }
         let metrics = &gate.metrics;
         match self.verdict {
             Verdict::Forwarded => metrics.forwarded.increment(),
@@ -116,8 +135,9 @@ impl Exchange {
             Verdict::Answered => metrics.answered.increment(),
             Verdict::Redirected => metrics.redirected.increment(),
             Verdict::Refused(code) => metrics.refused(code),
+            Verdict::Abandoned => metrics.abandoned.increment(),
         }
-        let duration = clock::uptime().since(self.began.uptime);
+        let duration = now.since(self.began.uptime);
         metrics.duration.observe(duration);
         self.client.phases.response_ended();
         let Some(log) = &gate.access else { return };
@@ -139,5 +159,14 @@ impl Exchange {
             verdict: self.verdict.name(),
             complete,
         });
+    }
+}
+
+/// A request whose handling is dropped halfway leaves its line too.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(false, None);
+        }
     }
 }

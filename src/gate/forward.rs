@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderMap, HeaderValue};
-use http::uri::{PathAndQuery, Uri};
-use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body::Body as _;
 
 use super::Located;
 use super::body::{RequestBody, ResponseBody};
@@ -14,10 +14,9 @@ use super::exchange::Exchange;
 use super::login_hook;
 use super::route::{self, Match};
 use super::upstream;
-use crate::config::Upstream;
 use crate::error::{Code, Problem};
-use crate::http::forwarding::{self, Origin, Telling};
-use crate::http::{credential, target::Target};
+use crate::http::credential;
+use crate::http::forwarding::{self, BodyLength, Origin, RequestLine, Telling};
 use crate::policy::Permit;
 
 /// Forwards a request that the policy let pass.
@@ -26,7 +25,7 @@ use crate::policy::Permit;
 /// [`Code::UpstreamUnreachable`], [`Code::UpstreamTimeout`], and for a login those of creating a session.
 pub(super) async fn to(
     client: &Arc<Client>,
-    request: Request<Incoming>,
+    mut request: Request<RequestBody>,
     place: &Match<'_>,
     located: Located<'_>,
     permit: &Permit,
@@ -34,7 +33,6 @@ pub(super) async fn to(
 ) -> Result<Response<ResponseBody>, Problem> {
     let Located { target, client_ip, scheme, host, .. } = located;
     let watched = route::watched(place.upstream, request.method(), target.path());
-    let mut request = request.map(|body| RequestBody::new(body, client.clone()));
 
     // A login looks at the credential that the browser came with before it is taken away.
     let before = match watched {
@@ -42,8 +40,8 @@ pub(super) async fn to(
         None => None,
     };
 
-    let headers = request.headers_mut();
-    credential::strip(headers, &client.gate.config.token.credential);
+    let (mut parts, body) = request.into_parts();
+    credential::strip(&mut parts.headers, &client.gate.config.token.credential);
     let seen_by_proxy;
     let origin = if client.trusted {
         seen_by_proxy = Origin::new(client_ip, scheme);
@@ -52,55 +50,48 @@ pub(super) async fn to(
         &client.origin
     };
     let session = permit.session().map(Arc::as_ref);
-    let names = &client.gate.config.identity;
-    forwarding::to_upstream(headers, &Telling { origin, host: host.as_ref(), names, session });
-    address(headers, place.upstream, host)?;
-    *request.uri_mut() = uri(target);
-    // Each side speaks its own version (RFC 9110 section 2.5): ours is 1.1 on both.
-    *request.version_mut() = Version::HTTP_11;
+    let telling = Telling { origin, host: host.as_ref(), names: &client.gate.config.identity, session };
+    let own_address;
+    let addressed = match &host {
+        Some(host) if place.upstream.preserve_host => host,
+        // Also for an HTTP/1.0 client that named none.
+        Some(_) | None => {
+            own_address =
+                HeaderValue::try_from(place.upstream.authority.as_str()).map_err(|_| Problem::new(Code::Internal))?;
+            &own_address
+        }
+    };
+    let line = RequestLine { method: &parts.method, target: target.path_and_query(), host: addressed };
+    let length = length(&body, &parts.headers);
+    let mut head = BytesMut::with_capacity(HEAD);
+    forwarding::write_request_head(&mut head, line, &parts.headers, &telling, length);
 
-    let response = exchanged(client, place.index, request, permit, exchange).await?;
+    exchange.sent_upstream();
+    let now = exchange.began.uptime;
+    let sent = upstream::send(client, place.index, &parts.method, head, (body, length), permit, now).await;
+    exchange.answered_upstream();
+    let (response, connection) = sent?;
+    // Upgrades are not forwarded, so an application that switches protocols answers a question nobody asked.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Problem::with_detail(Code::UpstreamUnreachable, "The application switched protocols unasked."));
+    }
+    let mut response = response.map(|()| ResponseBody::streaming(connection));
+    forwarding::to_client(response.headers_mut());
     match before {
         Some(before) => Box::pin(login_hook::after(client, before, response, client_ip, exchange)).await,
         None => Ok(response),
     }
 }
 
-async fn exchanged(
-    client: &Client,
-    upstream: usize,
-    request: Request<RequestBody>,
-    permit: &Permit,
-    exchange: &mut Exchange,
-) -> Result<Response<ResponseBody>, Problem> {
-    exchange.sent_upstream();
-    let sent = upstream::send(client, upstream, request, permit).await;
-    exchange.answered_upstream();
-    let (response, line) = sent?;
-    // Upgrades are not forwarded, so an application that switches protocols answers a question nobody asked.
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Problem::with_detail(Code::UpstreamUnreachable, "The application switched protocols unasked."));
+/// Room for the head of most requests.
+const HEAD: usize = 1024;
+
+/// How the body goes on to the application. An empty one whose length the client stated is stated again: some applications
+/// insist on `Content-Length: 0` with a POST.
+fn length(body: &RequestBody, headers: &HeaderMap) -> BodyLength {
+    match body.size_hint().exact() {
+        Some(0) if !headers.contains_key(CONTENT_LENGTH) => BodyLength::None,
+        Some(length) => BodyLength::Exactly(length),
+        None => BodyLength::Chunked,
     }
-    let mut response = response.map(|body| ResponseBody::streaming(body, line));
-    *response.version_mut() = Version::HTTP_11;
-    forwarding::to_client(response.headers_mut());
-    Ok(response)
-}
-
-/// Sets `Host`: the client's, or the application's own address. An HTTP/1.0 client may have named none.
-fn address(headers: &mut HeaderMap, upstream: &Upstream, host: Option<HeaderValue>) -> Result<(), Problem> {
-    let host = match host {
-        Some(host) if upstream.preserve_host => host,
-        Some(_) | None => {
-            HeaderValue::try_from(upstream.authority.as_str()).map_err(|_| Problem::new(Code::Internal))?
-        }
-    };
-    headers.insert(HOST, host);
-    Ok(())
-}
-
-/// The canonical target in origin form.
-fn uri(target: Target) -> Uri {
-    let path_and_query: PathAndQuery = target.into_path_and_query();
-    Uri::from(path_and_query)
 }

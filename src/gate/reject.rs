@@ -1,14 +1,14 @@
 //! How a request that may not pass is answered: a problem for programs, the way to the login page for people.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION};
+use http::header::{CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::exchange::Verdict;
 use super::route::Match;
 use crate::config::OnReject;
-use crate::error::{Fault, Problem};
+use crate::error::{Code, Fault, Problem};
 use crate::http::Target;
 use crate::http::problem::{self, RequestContext};
 use crate::http::returning::Appetite;
@@ -17,6 +17,16 @@ use crate::http::returning::Appetite;
 pub(super) fn with_problem(problem: &Problem, presented: bool) -> (Response<ResponseBody>, Verdict) {
     let response = problem::respond(problem, &RequestContext { presented });
     (response.map(ResponseBody::whole), Verdict::Refused(problem.code))
+}
+
+/// The answer to a request that leads nowhere. When the request itself is at fault nothing else is read from its
+/// connection: whoever wrote it may mean another end of it than we do.
+pub(super) fn astray(problem: &Problem) -> (Response<ResponseBody>, Verdict) {
+    let (mut response, verdict) = with_problem(problem, false);
+    if problem.code == Code::InvalidRequest {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    (response, verdict)
 }
 
 /// The answer to a request that was refused for want of a good session: the login page where that helps, else the problem.

@@ -6,24 +6,20 @@
 
 use std::net::IpAddr;
 
+use bytes::BytesMut;
+use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 
 use super::client::Scheme;
 use super::identity;
 use crate::session::Session;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-
-/// How the application is told where a request came from, in the forms that header values need.
+/// How the application is told where a request came from: the header lines, written once for a connection.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    address: HeaderValue,
-    /// `for=…;proto=…` for `Forwarded` (RFC 7239), to which the host is added.
-    forwarded: String,
-    scheme: HeaderValue,
+    /// `X-Forwarded-For`, `X-Real-IP` and `X-Forwarded-Proto`, and `Forwarded` (RFC 7239) up to its host.
+    lines: Box<[u8]>,
 }
 
 impl Origin {
@@ -33,26 +29,25 @@ impl Origin {
             IpAddr::V4(v4) => v4.to_string(),
             IpAddr::V6(v6) => format!("\"[{v6}]\""),
         };
-        let forwarded = format!("for={node};proto={}", scheme.as_str());
-        Self {
-            // An address in text is visible ASCII, so this cannot fail.
-            address: HeaderValue::try_from(address.to_string()).unwrap_or(HeaderValue::from_static("unknown")),
-            forwarded,
-            scheme: HeaderValue::from_static(scheme.as_str()),
-        }
+        let scheme = scheme.as_str();
+        let lines = format!(
+            "x-forwarded-for: {address}\r\nx-real-ip: {address}\r\nx-forwarded-proto: {scheme}\r\n\
+             forwarded: for={node};proto={scheme}"
+        );
+        Self { lines: lines.into_bytes().into_boxed_slice() }
     }
 
-    /// `Forwarded` for a request to `host`.
-    fn forwarded(&self, host: Option<&HeaderValue>) -> Option<HeaderValue> {
-        let mut value = String::with_capacity(self.forwarded.len() + 40);
-        value.push_str(&self.forwarded);
-        // A canonical host has neither quotes nor backslashes, but may have a port or brackets: always quoted.
-        if let Some(host) = host.and_then(|host| host.to_str().ok()) {
-            value.push_str(";host=\"");
-            value.push_str(host);
-            value.push('"');
+    /// Writes the lines for a request to `host`. A canonical host has neither quotes nor backslashes nor control bytes, but
+    /// may have a port or brackets, so it is quoted where that matters.
+    fn write(&self, out: &mut BytesMut, host: Option<&HeaderValue>) {
+        out.extend_from_slice(&self.lines);
+        if let Some(host) = host {
+            out.extend_from_slice(b";host=\"");
+            out.extend_from_slice(host.as_bytes());
+            out.extend_from_slice(b"\"\r\nx-forwarded-host: ");
+            out.extend_from_slice(host.as_bytes());
         }
-        HeaderValue::try_from(value).ok()
+        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -69,27 +64,76 @@ pub struct Telling<'a> {
     pub session: Option<&'a Session>,
 }
 
-/// Makes a client's request headers those of the request to the application. `Expect` goes too: the gateway itself says
-/// `100 Continue`, when the application begins to read.
-pub fn to_upstream(headers: &mut HeaderMap, telling: &Telling<'_>) {
-    remove_connection_options(headers);
-    remove_matching(headers, |name| {
-        is_hop_by_hop(name) || is_forwarding(name) || telling.names.claims(name) || *name == header::EXPECT
-    });
+/// How a request's body is delimited on its way to the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// There is none, and nothing is said about it.
+    None,
+    /// So many bytes.
+    Exactly(u64),
+    /// In chunks.
+    Chunked,
+}
 
-    let origin = telling.origin;
-    headers.insert(X_FORWARDED_FOR, origin.address.clone());
-    headers.insert(X_REAL_IP, origin.address.clone());
-    headers.insert(X_FORWARDED_PROTO, origin.scheme.clone());
-    if let Some(host) = telling.host {
-        headers.insert(X_FORWARDED_HOST, host.clone());
+/// The first line of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLine<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The canonical target.
+    pub target: &'a PathAndQuery,
+    /// The value of `Host`.
+    pub host: &'a HeaderValue,
+}
+
+/// Writes the head of the request to the application, from the headers of the client's request, in one pass over them.
+///
+/// `Expect` goes too: the gateway itself says `100 Continue`, when the application begins to read. So does the client's
+/// framing: `length` says how the body is sent on, whatever the client said.
+pub fn write_request_head(
+    out: &mut BytesMut,
+    line: RequestLine<'_>,
+    headers: &HeaderMap,
+    telling: &Telling<'_>,
+    length: BodyLength,
+) {
+    out.extend_from_slice(line.method.as_str().as_bytes());
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(line.target.as_str().as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    out.extend_from_slice(line.host.as_bytes());
+    out.extend_from_slice(b"\r\n");
+
+    let options = connection_options(headers);
+    for (name, value) in headers {
+        let dropped = is_hop_by_hop(name)
+            || matches!(*name, header::HOST | header::CONTENT_LENGTH | header::EXPECT)
+            || is_forwarding(name)
+            || telling.names.claims(name)
+            || options.contains(name);
+        if !dropped {
+            write_field(out, name.as_str(), value.as_bytes());
+        }
     }
-    if let Some(forwarded) = origin.forwarded(telling.host) {
-        headers.insert(header::FORWARDED, forwarded);
-    }
+
+    telling.origin.write(out, telling.host);
     if let Some(session) = telling.session {
-        telling.names.set(headers, session);
+        telling.names.write(out, session);
     }
+    match length {
+        BodyLength::None => {}
+        BodyLength::Exactly(length) => write_field(out, "content-length", length.to_string().as_bytes()),
+        BodyLength::Chunked => write_field(out, "transfer-encoding", b"chunked"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Names and values of a [`HeaderMap`] hold no line break, so a field is one line.
+fn write_field(out: &mut BytesMut, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Makes an application's response headers those of the response to the client.
@@ -103,21 +147,34 @@ pub fn trailers_to_upstream(trailers: &mut HeaderMap, names: &identity::Names) {
     remove_matching(trailers, |name| is_hop_by_hop(name) || is_forwarding(name) || names.claims(name));
 }
 
-/// RFC 9110 section 7.6.1: fields named in `Connection` end here.
-fn remove_connection_options(headers: &mut HeaderMap) {
-    if !headers.contains_key(header::CONNECTION) {
-        return;
+/// Whether a request's body is what it seems. Each connection frames a body anew, so a coding other than `chunked` would
+/// be left on it without a name; nobody may use one unasked (RFC 9112 section 7.4).
+pub fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut fields = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
     }
-    let options: Vec<HeaderName> = headers
+}
+
+/// RFC 9110 section 7.6.1: the fields that `Connection` names, which end here.
+fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
-        // These say how the message is framed and addressed; a client cannot have them dropped.
+        // These say how the message is framed and addressed; nobody can have them dropped.
         .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE))
-        .collect();
-    for name in options {
-        headers.remove(name);
+        .collect()
+}
+
+fn remove_connection_options(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        for name in connection_options(headers) {
+            headers.remove(name);
+        }
     }
 }
 

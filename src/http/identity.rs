@@ -4,7 +4,8 @@
 //! names, after folding case and dropping everything that is not a letter or digit: applications behind CGI-like
 //! interfaces cannot tell `X-Auth-User` from `x_auth_user` or `X.Auth.User`.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use bytes::BytesMut;
+use http::header::HeaderName;
 
 use crate::session::Session;
 
@@ -70,8 +71,9 @@ impl Names {
         self.prefix.iter().all(|byte| folded.next() == Some(*byte))
     }
 
-    /// Sets the identity of a session. What the session does not have is not set; a client's copies were removed before.
-    pub fn set(&self, headers: &mut HeaderMap, session: &Session) {
+    /// Writes the identity of a session as header lines. What the session does not have is not written; a client's copies
+    /// are left out before.
+    pub fn write(&self, out: &mut BytesMut, session: &Session) {
         let identity = &session.identity;
         for (name, value) in [
             (&self.user, identity.user()),
@@ -80,13 +82,12 @@ impl Names {
             (&self.name, identity.name()),
             (&self.email, identity.email()),
         ] {
-            if value.is_empty() {
-                continue;
-            }
-            // The identity block holds visible ASCII and inner spaces only, so this cannot fail; were it to, the header
-            // is absent, which is the safe side.
-            if let Ok(value) = HeaderValue::from_maybe_shared(value) {
-                headers.insert(name, value);
+            // The identity block holds visible ASCII and inner spaces only, so a value cannot end its line.
+            if !value.is_empty() {
+                out.extend_from_slice(name.as_str().as_bytes());
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(value);
+                out.extend_from_slice(b"\r\n");
             }
         }
     }

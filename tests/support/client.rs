@@ -24,7 +24,11 @@ pub struct Response {
 
 impl Connection {
     pub fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// A connection that is there already, of either side.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -85,6 +89,19 @@ impl Connection {
         self.buffer.drain(..length).collect()
     }
 
+    /// Reads one chunk of a chunked body; empty is the last.
+    pub fn read_chunk(&mut self) -> Vec<u8> {
+        let line = self.read_line();
+        let size = usize::from_str_radix(line.split(';').next().unwrap().trim(), 16).unwrap();
+        if size == 0 {
+            while !self.read_line().is_empty() {}
+            return Vec::new();
+        }
+        let chunk = self.take(size);
+        assert_eq!(self.take(2), b"\r\n");
+        chunk
+    }
+
     /// Reads until the other side closes.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         while self.fill() {}
@@ -107,14 +124,11 @@ impl Connection {
     fn read_chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
         loop {
-            let line = self.read_line();
-            let size = usize::from_str_radix(line.split(';').next().unwrap().trim(), 16).unwrap();
-            if size == 0 {
-                while !self.read_line().is_empty() {}
+            let chunk = self.read_chunk();
+            if chunk.is_empty() {
                 return body;
             }
-            body.extend(self.take(size));
-            assert_eq!(self.take(2), b"\r\n");
+            body.extend(chunk);
         }
     }
 

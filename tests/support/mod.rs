@@ -2,6 +2,7 @@
 //!
 //! - [`gateway`]: a real gateway in this process, on free ports, with a store of its own.
 //! - [`upstream`]: a real application on a free port that records, byte for byte, what reaches it.
+//! - [`peer`]: an application that the test plays itself, byte by byte.
 //! - [`client`]: a client that sends exactly what it is told and reads whole responses.
 //! - [`link`]: a link to a server that can be cut.
 //! - [`postgres`]: a throw-away PostgreSQL server.
@@ -13,11 +14,26 @@
 pub mod client;
 pub mod gateway;
 pub mod link;
+pub mod peer;
 pub mod postgres;
 pub mod program;
 pub mod upstream;
 
 use std::time::{Duration, Instant};
+
+/// Bytes that no compression, text handling or lucky alignment gets right by chance; NUL, CR and LF among them. The same
+/// for the same seed.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        // xorshift64 (Marsaglia 2003).
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
 
 /// Waits until `condition` holds; fails the test when it does not within ten seconds.
 #[track_caller]

@@ -1,16 +1,11 @@
 //! Opening a connection to an application.
 
-use std::sync::Arc;
-
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::line::Line;
+use super::connection::Connection;
 use crate::config::Upstream;
 use crate::error::{Code, Problem};
-use crate::gate::Gate;
 
 /// Connects to the application; its name is resolved anew each time, so that it may move.
 ///
@@ -18,7 +13,7 @@ use crate::gate::Gate;
 ///
 /// # Errors
 /// [`Code::UpstreamUnreachable`], also when it takes longer than `connect_timeout`.
-pub(super) async fn open(gate: &Arc<Gate>, upstream: usize, settings: &Upstream) -> Result<Line, Problem> {
+pub(super) async fn open(upstream: usize, settings: &Upstream) -> Result<Connection, Problem> {
     let unreachable = |error: &dyn std::error::Error| {
         tracing::warn!(
             upstream = settings.name,
@@ -35,13 +30,5 @@ pub(super) async fn open(gate: &Arc<Gate>, upstream: usize, settings: &Upstream)
     };
     // Small requests must not wait for the acknowledgement of earlier ones.
     stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_HEAD)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| unreachable(&error))?;
-    Ok(Line::new(sender, connection, gate.clone(), upstream))
+    Ok(Connection::new(stream, upstream))
 }
-
-/// The largest head of a response, which is also the most that is read ahead of a slow client.
-const MAX_HEAD: usize = 128 * 1024;

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::line::Line;
-use crate::clock::{self, Uptime};
+use super::connection::Connection;
+use crate::clock::Uptime;
 
 /// A worker's connections at rest. Only the worker's own thread comes here, so its locks are never contended.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Shelf {
-    lines: Mutex<Vec<Line>>,
+    connections: Mutex<Vec<Connection>>,
     max_idle: usize,
     keep_alive: Duration,
 }
@@ -22,27 +22,28 @@ struct Shelf {
 impl Pool {
     /// A pool with room for so many connections, each for so long, by application.
     pub fn new(limits: impl Iterator<Item = (usize, Duration)>) -> Self {
-        let shelf = |(max_idle, keep_alive)| Shelf { lines: Mutex::default(), max_idle, keep_alive };
+        let shelf = |(max_idle, keep_alive)| Shelf { connections: Mutex::default(), max_idle, keep_alive };
         Self { upstreams: limits.map(shelf).collect() }
     }
 
     /// The connection that was used last and is still open: the others may then grow old and be closed.
-    pub(super) fn take(&self, upstream: usize) -> Option<Line> {
+    pub(super) fn take(&self, upstream: usize, now: Uptime) -> Option<Connection> {
         let shelf = self.upstreams.get(upstream)?;
         loop {
-            let mut line = shelf.lines.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-            if line.is_ready() {
-                return Some(line);
+            let connection = shelf.connections.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if connection.is_open(now) {
+                return Some(connection);
             }
         }
     }
 
-    pub(super) fn put(&self, upstream: usize, mut line: Line) {
-        let Some(shelf) = self.upstreams.get(upstream) else { return };
-        line.resting_since = clock::uptime();
-        let mut lines = shelf.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() < shelf.max_idle {
-            lines.push(line);
+    /// Takes a connection back, when it can serve another request.
+    pub(in crate::gate) fn put(&self, mut connection: Connection, now: Uptime) {
+        let Some(shelf) = self.upstreams.get(connection.upstream).filter(|_| connection.is_reusable()) else { return };
+        connection.resting_since = now;
+        let mut connections = shelf.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if connections.len() < shelf.max_idle {
+            connections.push(connection);
         }
     }
 
@@ -50,24 +51,15 @@ impl Pool {
     pub fn sweep(&self, now: Uptime) {
         for shelf in &self.upstreams {
             // Out of the lock: looking at a connection and closing it are system calls.
-            let lines = std::mem::take(&mut *shelf.lines.lock().unwrap_or_else(PoisonError::into_inner));
-            let mut kept: Vec<Line> = lines
+            let connections = std::mem::take(&mut *shelf.connections.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut kept: Vec<Connection> = connections
                 .into_iter()
-                .filter_map(|mut line| {
-                    (now.since(line.resting_since) < shelf.keep_alive && line.is_ready()).then_some(line)
-                })
+                .filter(|connection| now.since(connection.resting_since) < shelf.keep_alive && connection.is_open(now))
                 .collect();
-            let mut lines = shelf.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut connections = shelf.connections.lock().unwrap_or_else(PoisonError::into_inner);
             // What came back meanwhile was used last and belongs on top.
-            kept.append(&mut lines);
-            *lines = kept;
-        }
-    }
-
-    /// Closes every connection at rest. Connections hold the gate that holds the pool; this opens that circle.
-    pub fn close(&self) {
-        for shelf in &self.upstreams {
-            drop(std::mem::take(&mut *shelf.lines.lock().unwrap_or_else(PoisonError::into_inner)));
+            kept.append(&mut connections);
+            *connections = kept;
         }
     }
 }

@@ -41,12 +41,21 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
+/// The headers of the request that reaches the application.
 fn forwarded(lines: &[(&str, &str)], session: Option<&Session>) -> HeaderMap {
-    let mut headers = headers(lines);
-    let origin = Origin::new("192.0.2.7".parse().unwrap(), Scheme::Http);
     let host = HeaderValue::from_static("app.example.org:8080");
-    to_upstream(&mut headers, &Telling { origin: &origin, host: Some(&host), names: &names(), session });
-    headers
+    let origin = Origin::new("192.0.2.7".parse().unwrap(), Scheme::Http);
+    let telling = Telling { origin: &origin, host: Some(&host), names: &names(), session };
+    let target = PathAndQuery::from_static("/a?b");
+    let line = RequestLine { method: &Method::GET, target: &target, host: &host };
+    let mut head = BytesMut::new();
+    write_request_head(&mut head, line, &headers(lines), &telling, BodyLength::None);
+    let text = String::from_utf8(head.to_vec()).unwrap();
+    let (first, rest) = text.split_once("\r\n").unwrap();
+    assert_eq!(first, "GET /a?b HTTP/1.1");
+    let fields: Vec<(&str, &str)> =
+        rest.strip_suffix("\r\n\r\n").unwrap().split("\r\n").map(|line| line.split_once(": ").unwrap()).collect();
+    headers(&fields)
 }
 
 #[test]
@@ -124,8 +133,9 @@ fn hop_by_hop_fields_and_those_named_in_connection_end_here() {
 #[test]
 fn connection_cannot_change_the_framing_or_the_host() {
     let headers = forwarded(&[("Connection", "content-length, host"), ("Content-Length", "5"), ("Host", "a")], None);
-    assert_eq!(headers.get("content-length").unwrap(), "5");
-    assert_eq!(headers.get("host").unwrap(), "a");
+    assert!(headers.get("content-length").is_none(), "the framing is ours");
+    assert_eq!(headers.get("host").unwrap(), "app.example.org:8080", "the canonical host");
+    assert_eq!(headers.get_all("host").iter().count(), 1);
 }
 
 #[test]
@@ -150,6 +160,7 @@ fn the_forwarding_family_is_written_anew_in_every_spelling() {
         left,
         [
             ("forwarded", "for=192.0.2.7;proto=http;host=\"app.example.org:8080\""),
+            ("host", "app.example.org:8080"),
             ("x-forwarded-for", "192.0.2.7"),
             ("x-forwarded-host", "app.example.org:8080"),
             ("x-forwarded-proto", "http"),
@@ -168,9 +179,13 @@ fn headers_that_only_look_alike_stay() {
 
 #[test]
 fn an_ipv6_client_is_quoted_in_forwarded_and_plain_elsewhere() {
-    let origin = Origin::new("2001:db8::7".parse().unwrap(), Scheme::Https);
-    assert_eq!(origin.address, "2001:db8::7");
-    assert_eq!(origin.forwarded(None).unwrap(), "for=\"[2001:db8::7]\";proto=https");
+    let mut lines = BytesMut::new();
+    Origin::new("2001:db8::7".parse().unwrap(), Scheme::Https).write(&mut lines, None);
+    assert_eq!(
+        lines,
+        "x-forwarded-for: 2001:db8::7\r\nx-real-ip: 2001:db8::7\r\nx-forwarded-proto: https\r\n\
+         forwarded: for=\"[2001:db8::7]\";proto=https\r\n"
+    );
 }
 
 #[test]
@@ -187,4 +202,30 @@ fn a_response_loses_its_hop_by_hop_fields_alone() {
         headers(&[("Connection", "close, X-Hop"), ("X-Hop", "1"), ("Server", "app"), ("Set-Cookie", "a=b")]);
     to_client(&mut headers);
     assert_eq!(headers.len(), 2);
+}
+
+#[test]
+fn the_body_is_framed_as_it_is_sent_on_whatever_the_client_said() {
+    let host = HeaderValue::from_static("a");
+    let origin = Origin::new("192.0.2.7".parse().unwrap(), Scheme::Http);
+    let telling = Telling { origin: &origin, host: None, names: &names(), session: None };
+    let target = PathAndQuery::from_static("/");
+    let line = RequestLine { method: &Method::POST, target: &target, host: &host };
+    let sent = headers(&[("Content-Length", "99"), ("Transfer-Encoding", "chunked"), ("Expect", "100-continue")]);
+    for (length, expected) in [
+        (BodyLength::None, &[][..]),
+        (BodyLength::Exactly(7), &["content-length: 7"][..]),
+        (BodyLength::Chunked, &["transfer-encoding: chunked"][..]),
+    ] {
+        let mut head = BytesMut::new();
+        write_request_head(&mut head, line, &sent, &telling, length);
+        let text = String::from_utf8(head.to_vec()).unwrap();
+        let framing: Vec<&str> = text
+            .lines()
+            .filter(|line| {
+                line.starts_with("content-length") || line.starts_with("transfer") || line.starts_with("expect")
+            })
+            .collect();
+        assert_eq!(framing, expected);
+    }
 }

@@ -1,0 +1,310 @@
+//! One connection to an application, driven by the request that uses it.
+//!
+//! There is no task and no channel: whoever waits for a response or for a piece of its body moves the bytes of both
+//! directions as it polls, and is what the socket wakes. The request's body is sent on while the response is read, so that an
+//! application may answer before it has read everything.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::Method;
+use http::header::HeaderMap;
+use http_body::{Body as _, Frame};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::net::TcpStream;
+
+use crate::clock::Uptime;
+use crate::gate::body::{Cause, RequestBody};
+use crate::gate::client::Phases;
+use crate::http::response::{self, Framing, Head, Malformed, Piece};
+
+/// How much is read at a time: enough for a head and a small body, and few system calls for a large one.
+const READ: usize = 16 * 1024;
+const READ_BODY: usize = 128 * 1024;
+/// A piece of a request's body up to this size is copied behind what is to be sent before it; a larger one is sent from
+/// where it lies.
+const COPY: usize = 8 * 1024;
+
+/// One connection to an application.
+#[derive(Debug)]
+pub(in crate::gate) struct Connection {
+    stream: TcpStream,
+    received: BytesMut,
+    closed: bool,
+    upload: Upload,
+    framing: Framing,
+    keep_alive: bool,
+    /// The application this connection leads to, by its place in the configuration.
+    pub(super) upstream: usize,
+    /// When it was put into the pool.
+    pub(super) resting_since: Uptime,
+}
+
+/// The request on its way out.
+#[derive(Debug, Default)]
+struct Upload {
+    /// What is to be written first,
+    head: BytesMut,
+    /// then this,
+    piece: Bytes,
+    /// then this,
+    tail: &'static [u8],
+    /// and then what the client still sends.
+    body: Option<RequestBody>,
+    chunked: bool,
+    begun: bool,
+    /// The application takes no more; it may still have an answer.
+    cut_short: bool,
+}
+
+/// A request as it goes out.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// Its head, as written.
+    pub(super) head: BytesMut,
+    /// Its body, if it has one.
+    pub(super) body: Option<RequestBody>,
+    /// Whether the body goes in chunks.
+    pub(super) chunked: bool,
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The connection was closed before anything of the request was sent. Here it is again: its head and its body.
+    Unstarted(BytesMut, Option<RequestBody>),
+    /// The application did not answer in time.
+    TimedOut,
+    /// The client did not send its body in time.
+    ClientStalled,
+    /// The client's body broke off.
+    ClientBroke(Cause),
+    /// The application broke off.
+    Broke(io::Error),
+    /// The application answered something that cannot be understood.
+    Malformed(Malformed),
+}
+
+/// Why a response's body ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::gate) enum BodyFailure {
+    /// The connection broke.
+    #[error("the connection to the application broke")]
+    Broke(#[from] io::Error),
+    /// Its framing is broken.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, upstream: usize) -> Self {
+        Self {
+            stream,
+            received: BytesMut::new(),
+            closed: false,
+            upload: Upload::default(),
+            framing: Framing::Length(0),
+            keep_alive: true,
+            upstream,
+            resting_since: Uptime::from_micros(0),
+        }
+    }
+
+    /// Sends a request and waits for the head of the response.
+    ///
+    /// Cancel safety: the connection must be dropped when this is dropped; the pool only takes it back after a whole
+    /// response.
+    pub(super) async fn exchange(
+        &mut self,
+        outgoing: Outgoing,
+        method: &Method,
+        phases: &Phases,
+    ) -> Result<http::Response<()>, Failure> {
+        let Outgoing { head, body, chunked } = outgoing;
+        self.keep_alive = false;
+        self.upload = Upload { head, body, chunked, ..Upload::default() };
+        let head = poll_fn(|cx| match self.poll_head(cx, method) {
+            Poll::Pending => phases.poll_response_limit(cx).map(|waiting_for_client| {
+                Err(if waiting_for_client { Failure::ClientStalled } else { Failure::TimedOut })
+            }),
+            ready => ready,
+        });
+        let Head { response, framing, keep_alive } = head.await?;
+        self.framing = framing;
+        self.keep_alive = keep_alive;
+        Ok(response)
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, method: &Method) -> Poll<Result<Head, Failure>> {
+        let uploaded = self.poll_upload(cx);
+        if let Poll::Ready(Err(failure)) = uploaded {
+            return Poll::Ready(Err(failure));
+        }
+        loop {
+            match response::take_head(&mut self.received, method) {
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+                Err(malformed) => return Poll::Ready(Err(Failure::Malformed(malformed))),
+            }
+            if self.closed {
+                return Poll::Ready(Err(Failure::Broke(io::ErrorKind::UnexpectedEof.into())));
+            }
+            match ready!(self.poll_receive(cx, READ)) {
+                Ok(()) => {}
+                Err(error) => return Poll::Ready(Err(Failure::Broke(error))),
+            }
+        }
+    }
+
+    /// The next piece of the response's body; `None` is its end.
+    pub(in crate::gate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
+        // A client that stalls or breaks off its upload now costs the connection, but not the response.
+        if let Poll::Ready(Err(_)) = self.poll_upload(cx) {
+            self.keep_alive = false;
+        }
+        loop {
+            match self.framing.take(&mut self.received, self.closed) {
+                Ok(Some(Piece::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Some(Piece::Trailers(trailers))) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Some(Piece::End)) => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(malformed) => return Poll::Ready(Some(Err(malformed.into()))),
+            }
+            if let Err(error) = ready!(self.poll_receive(cx, READ_BODY)) {
+                return Poll::Ready(Some(Err(error.into())));
+            }
+        }
+    }
+
+    /// How much of the response's body is still to come.
+    pub(in crate::gate) const fn framing(&self) -> &Framing {
+        &self.framing
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<()>> {
+        self.received.reserve(wanted);
+        // The future of one read keeps nothing between two polls, so a new one may take its place each time.
+        let read = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(cx))?;
+        self.closed = read == 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends on as much of the request as goes now; ready when all of it is sent, or the application takes no more.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let upload = &mut self.upload;
+        loop {
+            while upload.is_pending() {
+                let slices = [upload.head.as_ref(), upload.piece.as_ref(), upload.tail].map(IoSlice::new);
+                match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices)) {
+                    Ok(0) => return Poll::Ready(Err(Failure::Broke(io::ErrorKind::WriteZero.into()))),
+                    Ok(written) => upload.written(written),
+                    Err(_) if !upload.begun => {
+                        let Upload { head, body, .. } = std::mem::take(upload);
+                        return Poll::Ready(Err(Failure::Unstarted(head, body)));
+                    }
+                    // It closed, but may have said why before: the response is read to its end.
+                    Err(_) => {
+                        *upload = Upload { cut_short: true, ..Upload::default() };
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+            let Some(body) = &mut upload.body else { return Poll::Ready(Ok(())) };
+            match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(frame)) => upload.add(frame),
+                Some(Err(cause)) => return Poll::Ready(Err(Failure::ClientBroke(cause))),
+                None => upload.finish(None),
+            }
+        }
+    }
+
+    /// Whether the connection can serve another request: the last one is over on both sides without a doubt.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.keep_alive
+            && !self.closed
+            && self.framing.is_done()
+            && self.received.is_empty()
+            && !self.upload.is_pending()
+            && self.upload.body.is_none()
+            && !self.upload.cut_short
+    }
+
+    /// Whether the application has left the connection open, as far as can be known before something is sent on it.
+    ///
+    /// What the runtime has heard of is known for free; after a rest the kernel is asked too, because a close may have
+    /// come in since the runtime last listened.
+    pub(super) fn is_open(&self, now: Uptime) -> bool {
+        const REST: Duration = Duration::from_secs(1);
+
+        // Nobody is to be woken for a connection at rest.
+        let heard = self.stream.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready();
+        if !heard && now.since(self.resting_since) < REST {
+            return true;
+        }
+        let mut byte = [MaybeUninit::uninit()];
+        let asked = SockRef::from(&self.stream).peek(&mut byte);
+        // Bytes that nobody asked for are no better than an end.
+        matches!(asked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl Upload {
+    fn is_pending(&self) -> bool {
+        self.head.has_remaining() || self.piece.has_remaining() || !self.tail.is_empty()
+    }
+
+    fn written(&mut self, mut bytes: usize) {
+        self.begun = true;
+        let mut taken = bytes.min(self.head.len());
+        self.head.advance(taken);
+        bytes -= taken;
+        taken = bytes.min(self.piece.len());
+        self.piece.advance(taken);
+        bytes -= taken;
+        self.tail = self.tail.get(bytes..).unwrap_or_default();
+    }
+
+    fn add(&mut self, frame: Frame<Bytes>) {
+        let data = match frame.into_data() {
+            // An empty chunk would be the last one.
+            Ok(data) if data.is_empty() => return,
+            Ok(data) => data,
+            Err(frame) => return self.finish(frame.into_trailers().ok()),
+        };
+        if self.chunked {
+            self.head.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+            self.tail = b"\r\n";
+        }
+        if data.len() <= COPY {
+            self.head.extend_from_slice(&data);
+            self.head.extend_from_slice(std::mem::take(&mut self.tail));
+        } else {
+            self.piece = data;
+        }
+    }
+
+    /// The client has sent everything.
+    fn finish(&mut self, trailers: Option<HeaderMap>) {
+        self.body = None;
+        if !self.chunked {
+            return;
+        }
+        self.head.extend_from_slice(b"0\r\n");
+        for (name, value) in trailers.iter().flatten() {
+            self.head.extend_from_slice(name.as_str().as_bytes());
+            self.head.extend_from_slice(b": ");
+            self.head.extend_from_slice(value.as_bytes());
+            self.head.extend_from_slice(b"\r\n");
+        }
+        self.head.extend_from_slice(b"\r\n");
+    }
+}

@@ -1,0 +1,370 @@
+//! Reading an application's HTTP/1.1 responses: where the head ends, how long the body is, and its pieces (RFC 9112).
+//!
+//! Pure functions on a buffer of what was received so far. Whatever leaves a doubt about where a response ends is an
+//! error: a connection on which two parties disagree about that must not be used again, let alone by another client.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::{Method, Response, StatusCode, Version};
+
+/// The largest head of a response.
+pub const MAX_HEAD: usize = 128 * 1024;
+/// The most header fields of a response.
+const MAX_FIELDS: usize = 128;
+/// The longest line that gives a chunk's size, and all trailers together.
+const MAX_CHUNK_LINE: usize = 256;
+const MAX_TRAILERS: usize = 16 * 1024;
+
+/// Why a response cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// It is no HTTP/1 response.
+    #[error("the response's head is not HTTP/1.1")]
+    Head,
+    /// Its head is larger than [`MAX_HEAD`] or has too many fields.
+    #[error("the response's head is too large")]
+    HeadTooLarge,
+    /// It does not say clearly how long its body is.
+    #[error("the response's length is not clear")]
+    Length,
+    /// Its chunks are broken.
+    #[error("the response's chunks are broken")]
+    Chunk,
+    /// It ended before its end.
+    #[error("the response broke off")]
+    Incomplete,
+}
+
+/// A head and what follows it.
+#[derive(Debug)]
+pub struct Head {
+    /// Status and headers.
+    pub response: Response<()>,
+    /// How the body is delimited.
+    pub framing: Framing,
+    /// Whether the connection may be used for another request after the body.
+    pub keep_alive: bool,
+}
+
+/// How much of a body is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked(Chunk),
+    /// Everything until the connection is closed.
+    UntilClose,
+}
+
+/// Where in a chunked body we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// At a chunk's size.
+    Size,
+    /// In a chunk with so many bytes to come.
+    Data(u64),
+    /// At the line break after a chunk.
+    End,
+    /// After the last chunk.
+    Trailers,
+    /// Behind the end.
+    Done,
+}
+
+/// A piece of a body.
+#[derive(Debug)]
+pub enum Piece {
+    /// Data.
+    Data(Bytes),
+    /// The trailers, which are the last piece.
+    Trailers(HeaderMap),
+    /// The end.
+    End,
+}
+
+/// Takes the head of a final response off the buffer; interim ones (1xx) before it are dropped. `None` when there is not
+/// enough yet.
+///
+/// # Errors
+/// [`Malformed`] when this can never become a response.
+pub fn take_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+    loop {
+        let Some(head) = parse(buffer, method)? else { return Ok(None) };
+        // RFC 9110 section 15.2; the switch to another protocol is final.
+        if !head.response.status().is_informational() || head.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Some(head));
+        }
+    }
+}
+
+fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+    let mut fields = [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let status = httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut parsed, buffer, &mut fields)
+        .map_err(|error| match error {
+            httparse::Error::TooManyHeaders => Malformed::HeadTooLarge,
+            _ => Malformed::Head,
+        })?;
+    let httparse::Status::Complete(length) = status else {
+        return if buffer.len() > MAX_HEAD { Err(Malformed::HeadTooLarge) } else { Ok(None) };
+    };
+    if length > MAX_HEAD {
+        return Err(Malformed::HeadTooLarge);
+    }
+    let code = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed::Head)?;
+    let is_http_11 = parsed.version == Some(1);
+    // Where names and values lie is noted before the head is cut off and shared by its values.
+    let start = buffer.as_ptr() as usize;
+    let place = |part: &[u8]| {
+        let from = (part.as_ptr() as usize).wrapping_sub(start);
+        from..from.wrapping_add(part.len())
+    };
+    let mut places = [const { (0..0, 0..0) }; MAX_FIELDS];
+    let mut count = 0;
+    for (field, entry) in parsed.headers.iter().zip(&mut places) {
+        *entry = (place(field.name.as_bytes()), place(field.value));
+        count += 1;
+    }
+    let head = buffer.split_to(length).freeze();
+    let mut response = Response::new(());
+    *response.status_mut() = code;
+    *response.version_mut() = Version::HTTP_11;
+    let headers = response.headers_mut();
+    headers.reserve(count);
+    for (name, value) in places.iter().take(count) {
+        let name = head.get(name.clone()).and_then(|name| HeaderName::from_bytes(name).ok()).ok_or(Malformed::Head)?;
+        if value.end > head.len() || value.start > value.end {
+            return Err(Malformed::Head);
+        }
+        let value = HeaderValue::from_maybe_shared(head.slice(value.clone())).map_err(|_| Malformed::Head)?;
+        headers.append(name, value);
+    }
+    let (framing, clear) = framing(method, code, headers, is_http_11)?;
+    let keep_alive = clear && is_http_11 && framing != Framing::UntilClose && !says_close(headers);
+    Ok(Some(Head { response, framing, keep_alive }))
+}
+
+/// RFC 9112 section 6.3, and whether it left no doubt.
+fn framing(
+    method: &Method,
+    status: StatusCode,
+    headers: &mut HeaderMap,
+    is_http_11: bool,
+) -> Result<(Framing, bool), Malformed> {
+    let chunked = match headers.contains_key(TRANSFER_ENCODING) {
+        false => false,
+        true => {
+            let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+            let only_chunked = matches!((codings.next(), codings.next()), (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked"));
+            // Codings inside the chunks were not asked for, and HTTP/1.0 knows none.
+            if !only_chunked || !is_http_11 {
+                return Err(Malformed::Length);
+            }
+            true
+        }
+    };
+    let length = length(headers)?;
+    let bodiless = *method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless {
+        return Ok((Framing::Length(0), true));
+    }
+    match (chunked, length) {
+        // Both: the length is wrong, and somebody may have believed it (RFC 9112 section 6.3, item 3).
+        (true, Some(_)) => {
+            headers.remove(CONTENT_LENGTH);
+            Ok((Framing::Chunked(Chunk::Size), false))
+        }
+        (true, None) => Ok((Framing::Chunked(Chunk::Size), true)),
+        (false, Some(length)) => Ok((Framing::Length(length), true)),
+        (false, None) => Ok((Framing::UntilClose, true)),
+    }
+}
+
+/// The content length; the same one several times is tolerated and made one.
+fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut found: Option<u64> = None;
+    let mut count = 0;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let digits = value.as_bytes();
+        if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(Malformed::Length);
+        }
+        let number = digits.iter().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
+        if found.is_some_and(|first| first != number) {
+            return Err(Malformed::Length);
+        }
+        found = Some(number);
+        count += 1;
+    }
+    if count > 1 {
+        let first = headers.get(CONTENT_LENGTH).cloned();
+        headers.remove(CONTENT_LENGTH);
+        if let Some(first) = first {
+            headers.insert(CONTENT_LENGTH, first);
+        }
+    }
+    Ok(found)
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
+impl Framing {
+    /// Whether the body has come to its end.
+    pub const fn is_done(&self) -> bool {
+        matches!(self, Self::Length(0) | Self::Chunked(Chunk::Done))
+    }
+
+    /// How many bytes are still to come, when that is known.
+    pub const fn remaining(&self) -> Option<u64> {
+        match self {
+            Self::Length(length) => Some(*length),
+            Self::Chunked(Chunk::Done) => Some(0),
+            Self::Chunked(_) | Self::UntilClose => None,
+        }
+    }
+
+    /// Takes the next piece of the body off the buffer. `None` when more must be received first; `closed` says that no more
+    /// will come.
+    ///
+    /// # Errors
+    /// [`Malformed::Chunk`] and, when the connection was closed too early, [`Malformed::Incomplete`].
+    pub fn take(&mut self, buffer: &mut BytesMut, closed: bool) -> Result<Option<Piece>, Malformed> {
+        let piece = match self {
+            Self::Length(0) => return Ok(Some(Piece::End)),
+            Self::Length(remaining) => take_data(buffer, remaining),
+            Self::UntilClose if buffer.is_empty() && closed => {
+                *self = Self::Length(0);
+                return Ok(Some(Piece::End));
+            }
+            Self::UntilClose => {
+                let mut all = u64::MAX;
+                take_data(buffer, &mut all)
+            }
+            Self::Chunked(chunk) => chunk.take(buffer)?,
+        };
+        match piece {
+            None if closed => Err(Malformed::Incomplete),
+            piece => Ok(piece),
+        }
+    }
+}
+
+impl Chunk {
+    fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Piece>, Malformed> {
+        loop {
+            match self {
+                Self::Size => {
+                    let Some(line) = take_line(buffer, MAX_CHUNK_LINE)? else { return Ok(None) };
+                    *self = match chunk_size(&line)? {
+                        0 => Self::Trailers,
+                        size => Self::Data(size),
+                    };
+                }
+                Self::Data(remaining) => {
+                    let piece = take_data(buffer, remaining);
+                    if *remaining == 0 {
+                        *self = Self::End;
+                    }
+                    return Ok(piece);
+                }
+                Self::End => match buffer.get(..2) {
+                    None => return Ok(None),
+                    Some(b"\r\n") => {
+                        buffer.advance(2);
+                        *self = Self::Size;
+                    }
+                    Some(_) => return Err(Malformed::Chunk),
+                },
+                Self::Trailers => {
+                    let Some(trailers) = take_trailers(buffer)? else { return Ok(None) };
+                    *self = Self::Done;
+                    return Ok(Some(if trailers.is_empty() { Piece::End } else { Piece::Trailers(trailers) }));
+                }
+                Self::Done => return Ok(Some(Piece::End)),
+            }
+        }
+    }
+}
+
+fn take_data(buffer: &mut BytesMut, remaining: &mut u64) -> Option<Piece> {
+    if buffer.is_empty() {
+        return None;
+    }
+    let length = usize::try_from(*remaining).unwrap_or(usize::MAX).min(buffer.len());
+    *remaining -= length as u64;
+    Some(Piece::Data(buffer.split_to(length).freeze()))
+}
+
+/// A line without its CRLF. A bare LF or CR is no line end here.
+fn take_line(buffer: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, Malformed> {
+    match buffer.iter().position(|byte| *byte == b'\n') {
+        Some(end) if end > longest => Err(Malformed::Chunk),
+        Some(end) => {
+            let mut line = buffer.split_to(end + 1);
+            if !line.ends_with(b"\r\n") {
+                return Err(Malformed::Chunk);
+            }
+            line.truncate(line.len() - 2);
+            Ok(Some(line))
+        }
+        None if buffer.len() > longest => Err(Malformed::Chunk),
+        None => Ok(None),
+    }
+}
+
+/// RFC 9112 section 7.1: hexadecimal digits, then extensions, which end here.
+fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
+    let (digits, extensions) = match line.iter().position(|byte| matches!(byte, b';' | b' ' | b'\t')) {
+        Some(end) => line.split_at(end),
+        None => (line, &[][..]),
+    };
+    let padding = extensions.trim_ascii_start();
+    if digits.is_empty() || digits.len() > 15 || !(padding.is_empty() || padding.starts_with(b";")) {
+        return Err(Malformed::Chunk);
+    }
+    if extensions.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        return Err(Malformed::Chunk);
+    }
+    digits.iter().try_fold(0_u64, |size, digit| {
+        let value = char::from(*digit).to_digit(16).ok_or(Malformed::Chunk)?;
+        Ok(size * 16 + u64::from(value))
+    })
+}
+
+fn take_trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
+    if buffer.starts_with(b"\r\n") {
+        buffer.advance(2);
+        return Ok(Some(HeaderMap::new()));
+    }
+    let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return if buffer.len() > MAX_TRAILERS { Err(Malformed::Chunk) } else { Ok(None) };
+    };
+    if end > MAX_TRAILERS {
+        return Err(Malformed::Chunk);
+    }
+    let block = buffer.split_to(end + 4);
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(&block, &mut fields) else {
+        return Err(Malformed::Chunk);
+    };
+    let mut trailers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::Chunk)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| Malformed::Chunk)?;
+        trailers.append(name, value);
+    }
+    Ok(Some(trailers))
+}
+
+#[cfg(test)]
+mod tests;

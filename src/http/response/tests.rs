@@ -1,0 +1,174 @@
+//! Responses as applications send them, whole and byte by byte, good and bad.
+
+use super::*;
+
+fn head(text: &str) -> Result<Option<Head>, Malformed> {
+    take_head(&mut BytesMut::from(text), &Method::GET)
+}
+
+/// Reads a response that arrives in pieces of `step` bytes, then the end of the connection.
+fn read(text: &[u8], method: &Method, step: usize) -> Result<(Head, Vec<u8>, Option<HeaderMap>, usize), Malformed> {
+    let mut buffer = BytesMut::new();
+    let mut rest = text.chunks(step);
+    let mut closed = false;
+    let mut more = |buffer: &mut BytesMut, closed: &mut bool| match rest.next() {
+        Some(bytes) => buffer.extend_from_slice(bytes),
+        None => *closed = true,
+    };
+    let mut head = loop {
+        if let Some(head) = take_head(&mut buffer, method)? {
+            break head;
+        }
+        if closed {
+            return Err(Malformed::Incomplete);
+        }
+        more(&mut buffer, &mut closed);
+    };
+    let (mut body, mut trailers) = (Vec::new(), None);
+    loop {
+        match head.framing.take(&mut buffer, closed)? {
+            None => more(&mut buffer, &mut closed),
+            Some(Piece::Data(data)) => body.extend_from_slice(&data),
+            Some(Piece::Trailers(found)) => trailers = Some(found),
+            Some(Piece::End) => return Ok((head, body, trailers, buffer.len())),
+        }
+    }
+}
+
+#[test]
+fn a_response_is_the_same_however_it_is_cut_up() {
+    let cases: [(&str, &str, bool); 5] = [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", true),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=\"y\"\r\nlo\r\n0\r\n\r\n",
+            "hello",
+            true,
+        ),
+        ("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", true),
+        ("HTTP/1.0 200 OK\r\n\r\nuntil the end", "until the end", false),
+        ("HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: 1\r\n\r\nx", "x", false),
+    ];
+    for (text, expected, keep_alive) in cases {
+        for step in [1, 2, 3, 7, 1000] {
+            let (head, body, _, left) = read(text.as_bytes(), &Method::GET, step).unwrap();
+            assert_eq!(
+                (body.as_slice(), head.keep_alive, left),
+                (expected.as_bytes(), keep_alive, 0),
+                "{text} by {step}"
+            );
+        }
+    }
+}
+
+#[test]
+fn trailers_arrive_as_the_last_piece() {
+    let text = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Sum: 7\r\nX-More: 8\r\n\r\n";
+    for step in [1, 5, 1000] {
+        let (_, body, trailers, _) = read(text, &Method::GET, step).unwrap();
+        assert_eq!(body, b"x");
+        assert_eq!(trailers.unwrap().get("x-sum").unwrap(), "7");
+    }
+}
+
+#[test]
+fn responses_that_have_no_body_have_none_whatever_they_say() {
+    for (method, status) in
+        [(Method::HEAD, "200 OK"), (Method::GET, "204 No Content"), (Method::GET, "304 Not Modified")]
+    {
+        for length in ["Content-Length: 50\r\n", "Transfer-Encoding: chunked\r\n", ""] {
+            let text = format!("HTTP/1.1 {status}\r\n{length}\r\n");
+            let (head, body, _, _) = read(text.as_bytes(), &method, 1000).unwrap();
+            assert!(body.is_empty() && head.keep_alive, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_doubt_about_the_length_is_an_error() {
+    for fields in [
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: +5",
+        "Content-Length: 5, 5",
+        "Content-Length: -1",
+        "Content-Length: 0x5",
+        "Content-Length: ",
+        "Content-Length: 99999999999999999999",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: xchunked",
+    ] {
+        assert_eq!(head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n")).unwrap_err(), Malformed::Length, "{fields}");
+    }
+    assert_eq!(head("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap_err(), Malformed::Length);
+}
+
+#[test]
+fn a_length_beside_chunks_is_dropped_and_the_connection_not_used_again() {
+    let found = head("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap().unwrap();
+    assert_eq!(found.framing, Framing::Chunked(Chunk::Size));
+    assert!(!found.keep_alive);
+    assert!(!found.response.headers().contains_key(CONTENT_LENGTH));
+}
+
+#[test]
+fn the_same_length_twice_is_made_one() {
+    let found = head("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n").unwrap().unwrap();
+    assert_eq!(found.framing, Framing::Length(5));
+    assert_eq!(found.response.headers().get_all(CONTENT_LENGTH).iter().count(), 1);
+}
+
+#[test]
+fn what_is_no_response_is_refused() {
+    for text in [
+        "SSH-2.0-x\r\n",
+        "HTTP/2 200 OK\r\n\r\n",
+        "HTTP/1.1 2 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nA b: c\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n",
+    ] {
+        assert_eq!(head(text).unwrap_err(), Malformed::Head, "{text:?}");
+    }
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(200));
+    assert_eq!(head(&many).unwrap_err(), Malformed::HeadTooLarge);
+    let long = format!("HTTP/1.1 200 OK\r\nA: {}", "b".repeat(MAX_HEAD));
+    assert_eq!(head(&long).unwrap_err(), Malformed::HeadTooLarge);
+}
+
+#[test]
+fn broken_chunks_are_an_error() {
+    for chunks in [
+        "\r\n",
+        "x\r\n",
+        "-1\r\n",
+        "1\nx\r\n",
+        "1\r\nxy\r\n",
+        "1\r\nx\n0\r\n\r\n",
+        "1 x\r\n",
+        "1111111111111111\r\n",
+        "0\r\nbad trailer\r\n\r\n",
+        "1;a=\x01b\r\nx\r\n",
+    ] {
+        let text = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        assert_eq!(read(text.as_bytes(), &Method::GET, 1000).unwrap_err(), Malformed::Chunk, "{chunks:?}");
+    }
+    let endless = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;{}", "x".repeat(400));
+    assert_eq!(read(endless.as_bytes(), &Method::GET, 1000).unwrap_err(), Malformed::Chunk);
+}
+
+#[test]
+fn a_body_that_breaks_off_is_incomplete() {
+    for text in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhell",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+    ] {
+        assert_eq!(read(text.as_bytes(), &Method::GET, 1000).unwrap_err(), Malformed::Incomplete, "{text:?}");
+    }
+}
+
+#[test]
+fn bytes_behind_the_end_are_left_for_the_caller_to_see() {
+    let (_, _, _, left) = read(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1", &Method::GET, 1000).unwrap();
+    assert_eq!(left, 8);
+}
