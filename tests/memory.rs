@@ -78,7 +78,7 @@ async fn use_once(sessions: &Sessions, numbers: std::ops::Range<usize>) {
     for batch in numbers.chunks(64) {
         let finds = batch.iter().map(|number| async move {
             let (found, _) = sessions.load(&digest(*number), clock::uptime()).await;
-            drop(found.unwrap().identity.user());
+            assert!(!found.unwrap().identity.user().is_empty());
         });
         futures_util::future::join_all(finds).await;
     }

@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::pin::Pin;
 
 use bytes::{Bytes, BytesMut};
+use http::Response;
 use http::header::{CONTENT_ENCODING, HeaderMap};
-use http::{Request, Response};
 use http_body::Body;
 
 use crate::error::Problem;
@@ -41,12 +41,11 @@ impl Inspected {
 /// # Errors
 /// [`RequestTimeout`](crate::error::Code::RequestTimeout) or [`InvalidRequest`](crate::error::Code::InvalidRequest) when
 /// it does not arrive.
-pub(super) async fn request(request: &mut Request<RequestBody>, bound: usize) -> Result<Inspected, Problem> {
-    let media = Media::of(request.headers());
-    if matches!(media, Media::Other) || is_encoded(request.headers()) {
+pub(super) async fn request(headers: &HeaderMap, body: &mut RequestBody, bound: usize) -> Result<Inspected, Problem> {
+    let media = Media::of(headers);
+    if matches!(media, Media::Other) || is_encoded(headers) {
         return Ok(Inspected::default());
     }
-    let body = request.body_mut();
     let (seen, whole) = body.read(bound).await?;
     body.put_back(seen.clone());
     Ok(Inspected { whole: whole.then_some((media, seen)) })
