@@ -174,6 +174,23 @@ fn an_upload_that_stalls_is_408_and_the_application_is_let_go() {
 }
 
 #[test]
+fn an_upload_that_stalls_while_it_is_answered_already_ends_the_connection() {
+    let peer = Peer::listen();
+    let gateway = Gateway::start(&peer.url(), &open("idle_timeout = \"400ms\""));
+    let mut client = gateway.connect();
+    client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 10\r\n\r\nabc");
+    let mut app = peer.accept();
+    app.read_head().unwrap();
+    assert_eq!(app.take(3), b"abc");
+    app.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+    client.read_head().unwrap();
+    assert_eq!(client.take(3), b"abc");
+
+    assert_about(closed_after(&mut client), 400);
+    assert!(app.is_closed());
+}
+
+#[test]
 fn a_call_of_our_own_whose_body_stalls_is_408() {
     let upstream = Upstream::hello();
     let gateway = Gateway::start(&upstream.url(), &open("idle_timeout = \"400ms\""));

@@ -144,7 +144,10 @@ impl Phases {
 
     /// The application cannot go on until the client sends more of its body.
     pub(super) fn body_awaited(&self) {
-        if self.response.is_armed() && !self.awaiting_body.swap(true, Ordering::Relaxed) {
+        if !self.response.is_armed() {
+            // The application answers before it has read everything: what is left is the connection's own limit.
+            self.write_blocked();
+        } else if !self.awaiting_body.swap(true, Ordering::Relaxed) {
             self.response.arm(self.idle_timeout);
         }
     }
@@ -154,6 +157,8 @@ impl Phases {
         if self.response.is_armed() {
             self.awaiting_body.store(false, Ordering::Relaxed);
             self.response.arm(Duration::from_millis(self.response_timeout.load(Ordering::Relaxed)));
+        } else {
+            self.write_moved();
         }
     }
 
