@@ -200,9 +200,7 @@ impl Values<'_> {
     async fn text(&self, field: &Field) -> Option<String> {
         match field {
             Field::Form(name) => self.request.form_field(name).await,
-            Field::RequestJson(pointer) => {
-                self.request.json().and_then(|json| crate::http::fields::json_field(&json, pointer))
-            }
+            Field::RequestJson(pointer) => self.request.json_field(pointer),
             Field::ResponseHeader(name) => {
                 let mut lines = self.told.get_all(name).iter();
                 // Of two lines nobody knows which one the application meant, or whether it wrote both.

@@ -94,6 +94,16 @@ pub fn form_field(body: &[u8], name: &str) -> Option<String> {
     found
 }
 
+/// Whether a query leaves a form's or document's field `name` as it is: it does not name it, or gives it the same value.
+///
+/// Servlets and others keep the parameters of the query and of the body in one list and hand out the query's first; some
+/// do it the other way round.
+pub fn query_agrees(query: &str, name: &str, value: &str) -> bool {
+    let mut keys = query.split(['&', ';']).map(|pair| halves(pair.as_bytes()).0);
+    keys.all(|key| likeness(key, name) == Likeness::Other)
+        || form_field(query.as_bytes(), name).is_some_and(|other| other == value)
+}
+
 /// How a field's name stands to the one that is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Likeness {

@@ -16,15 +16,24 @@ use crate::http::fields::{self, Media};
 #[derive(Debug, Default)]
 pub(super) struct Inspected {
     whole: Option<(Media, Bytes)>,
+    /// The query: many applications do not tell its parameters from the fields of the body.
+    query: String,
 }
 
 impl Inspected {
     pub(super) async fn form_field(&self, name: &str) -> Option<String> {
-        match self.whole.as_ref()? {
+        let value = match self.whole.as_ref()? {
             (Media::Form, body) => fields::form_field(body, name),
             (Media::Multipart { boundary }, body) => fields::multipart_field(boundary, body.clone(), name).await,
             (Media::Json | Media::Other, _) => None,
-        }
+        };
+        value.filter(|value| fields::query_agrees(&self.query, name, value))
+    }
+
+    pub(super) fn json_field(&self, pointer: &str) -> Option<String> {
+        let value = fields::json_field(&self.json()?, pointer)?;
+        let outermost = pointer.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");
+        fields::query_agrees(&self.query, &outermost, &value).then_some(value)
     }
 
     pub(super) fn json(&self) -> Option<serde_json::Value> {
@@ -46,10 +55,11 @@ pub(super) async fn request(request: &mut Request<RequestBody>, bound: usize) ->
     if matches!(media, Media::Other) || is_encoded(request.headers()) {
         return Ok(Inspected::default());
     }
+    let query = request.uri().query().unwrap_or_default().to_owned();
     let body = request.body_mut();
     let (seen, whole) = body.read(bound).await?;
     body.put_back(seen.clone());
-    Ok(Inspected { whole: whole.then_some((media, seen)) })
+    Ok(Inspected { whole: whole.then_some((media, seen)), query })
 }
 
 /// Looks at a response's body: its JSON, when it is that and within the bound.
