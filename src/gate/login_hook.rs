@@ -17,6 +17,7 @@ use self::inspect::Inspected;
 use super::body::{RequestBody, ResponseBody};
 use super::client::Client;
 use super::exchange::Exchange;
+use super::login_page;
 use super::route::Watched;
 use crate::config::{Deliver, Field, Hook, Login, Upstream};
 use crate::error::{Code, Problem};
@@ -29,7 +30,7 @@ use crate::store::Event;
 /// What was seen of a watched request on its way in.
 pub(super) struct Before<'a> {
     watched: Watched<'a>,
-    inspect_bytes: usize,
+    upstream: &'a Upstream,
     /// The session that the browser came with.
     session: Option<Arc<Session>>,
     user_agent: String,
@@ -42,7 +43,7 @@ pub(super) struct Before<'a> {
 /// [`Code::RequestTimeout`] or [`Code::InvalidRequest`] when the body does not arrive.
 pub(super) async fn before<'a>(
     request: &mut Request<RequestBody>,
-    upstream: &Upstream,
+    upstream: &'a Upstream,
     watched: Watched<'a>,
     permit: &Permit,
 ) -> Result<Before<'a>, Problem> {
@@ -58,13 +59,7 @@ pub(super) async fn before<'a>(
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
     }
-    Ok(Before {
-        watched,
-        inspect_bytes: upstream.inspect_bytes,
-        session: permit.session().cloned(),
-        user_agent,
-        request: inspected,
-    })
+    Ok(Before { watched, upstream, session: permit.session().cloned(), user_agent, request: inspected })
 }
 
 fn fields(login: &Login) -> impl Iterator<Item = &Field> {
@@ -137,9 +132,18 @@ async fn login_succeeded(
         unmatched(client, &before, client_ip, exchange, "the application did not set the cookie of a login").await;
         return Ok(response);
     }
+    // Many applications answer a wrong password with a redirect too, to their login page. One that says by a cookie or in
+    // its answer who logged in may lead anywhere.
+    if login.sets_cookie.is_none()
+        && login.user.is_in_request()
+        && login_page::leads_back(before.upstream, &login.hook.path, &response)
+    {
+        tracing::info!(client = %client_ip, "no session was created: the application led from its login back to its login page");
+        return Ok(response);
+    }
     let mut answer = None;
     if reads_response(login) {
-        answer = inspect::response(&mut response, before.inspect_bytes).await;
+        answer = inspect::response(&mut response, before.upstream.inspect_bytes).await;
     }
     let values = Values { request: &before.request, told, answer: answer.as_ref() };
     let principal = match values.principal(login).await {
