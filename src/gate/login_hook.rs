@@ -143,7 +143,8 @@ async fn login_succeeded(
     }
     let mut answer = None;
     if reads_response(login) {
-        answer = inspect::response(&mut response, before.upstream.inspect_bytes).await;
+        let Upstream { inspect_bytes, response_timeout, .. } = *before.upstream;
+        answer = inspect::response(&mut response, inspect_bytes, response_timeout, &client.phases).await?;
     }
     let values = Values { request: &before.request, told, answer: answer.as_ref() };
     let principal = match values.principal(login).await {

@@ -2,14 +2,17 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use http::{Request, Response};
 use http_body::Body;
 
-use crate::error::Problem;
+use crate::error::{Code, Problem};
 use crate::gate::body::{RequestBody, ResponseBody};
+use crate::gate::client::Phases;
 use crate::http::fields::{self, Media};
 
 /// What was seen of a request's body: all of it, or nothing when it was larger than the bound.
@@ -62,15 +65,29 @@ pub(super) async fn request(request: &mut Request<RequestBody>, bound: usize) ->
     Ok(Inspected { whole: whole.then_some((media, seen)), query })
 }
 
-/// Looks at a response's body: its JSON, when it is that and within the bound.
-pub(super) async fn response(response: &mut Response<ResponseBody>, bound: usize) -> Option<serde_json::Value> {
+/// Looks at a response's body: its JSON, when it is that and within the bound. All of it is to come within `timeout`, since
+/// the client gets nothing before.
+///
+/// # Errors
+/// [`Code::UpstreamTimeout`].
+pub(super) async fn response(
+    response: &mut Response<ResponseBody>,
+    bound: usize,
+    timeout: Duration,
+    phases: &Phases,
+) -> Result<Option<serde_json::Value>, Problem> {
     if !matches!(Media::of(response.headers()), Media::Json) || is_encoded(response.headers()) {
-        return None;
+        return Ok(None);
     }
     let body = response.body_mut();
     let mut seen = BytesMut::new();
+    phases.response_awaited(timeout);
     let whole = loop {
-        match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => phases.poll_response_limit(cx).map(|_| Err(Problem::new(Code::UpstreamTimeout))),
+        });
+        match frame.await? {
             None => break true,
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -83,10 +100,11 @@ pub(super) async fn response(response: &mut Response<ResponseBody>, bound: usize
             break false;
         }
     };
+    phases.response_begun();
     let seen = seen.freeze();
     body.put_back(seen.clone());
     // One with a key twice is none: the client may read the other one.
-    if whole { fields::json_document(&seen) } else { None }
+    Ok(if whole { fields::json_document(&seen) } else { None })
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {
