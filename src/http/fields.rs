@@ -12,7 +12,7 @@ mod multipart;
 use std::borrow::Cow;
 use std::iter;
 
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use percent_encoding::percent_decode;
 
 use super::cookie;
@@ -37,8 +37,13 @@ pub enum Media {
 }
 
 impl Media {
-    /// Reads the Content-Type. One that is missing, repeated or cannot be read is [`Media::Other`].
+    /// Reads the Content-Type. One that is missing, repeated or cannot be read is [`Media::Other`], and so is one beside a
+    /// second spelling such as `Content_Type`: applications behind CGI-like interfaces cannot tell the two apart.
     pub fn of(headers: &HeaderMap) -> Self {
+        let folded = |name: &HeaderName| fold(name.as_str()) == "CONTENTTYPE";
+        if headers.keys().any(|name| *name != CONTENT_TYPE && folded(name)) {
+            return Self::Other;
+        }
         let mut lines = headers.get_all(CONTENT_TYPE).iter();
         match (lines.next(), lines.next()) {
             (Some(line), None) => line.to_str().ok().and_then(Self::parse).unwrap_or(Self::Other),

@@ -284,3 +284,15 @@ fn a_json_body_has_every_key_once() {
     }
     assert_eq!(json_document(&b"[".repeat(100_000)), None);
 }
+
+#[test]
+fn a_content_type_in_a_second_spelling_is_none() {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, "application/x-www-form-urlencoded".parse().unwrap());
+    assert_eq!(Media::of(&headers), Media::Form);
+    for name in ["content_type", "contenttype", "content.type"] {
+        let mut headers = headers.clone();
+        headers.insert(name, "application/json".parse().unwrap());
+        assert_eq!(Media::of(&headers), Media::Other, "{name}");
+    }
+}
