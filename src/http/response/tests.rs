@@ -77,7 +77,7 @@ fn responses_that_have_no_body_have_none_whatever_they_say() {
     {
         for length in ["Content-Length: 50\r\n", "Transfer-Encoding: chunked\r\n", ""] {
             let text = format!("HTTP/1.1 {status}\r\n{length}\r\n");
-            let (head, body, _, _) = read(text.as_bytes(), &method, 1000).unwrap();
+            let (_, body, _, _) = read(text.as_bytes(), &method, 1000).unwrap();
             assert!(body.is_empty(), "{text}");
         }
     }
