@@ -226,9 +226,8 @@ impl Values<'_> {
     /// A list in JSON, or words separated by commas.
     async fn roles(&self, field: &Field) -> Result<Vec<Role>, &'static str> {
         let json = match field {
-            Field::RequestJson(pointer) => self.request.json().and_then(|json| json.pointer(pointer).cloned()),
             Field::ResponseJson(pointer) => self.answer.and_then(|json| json.pointer(pointer).cloned()),
-            Field::Form(_) | Field::ResponseHeader(_) | Field::Value(_) => None,
+            Field::Form(_) | Field::RequestJson(_) | Field::ResponseHeader(_) | Field::Value(_) => None,
         };
         let words: Vec<String> = match (json, field) {
             (Some(serde_json::Value::Array(items)), _) => items
