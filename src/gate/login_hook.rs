@@ -124,22 +124,22 @@ async fn login_succeeded(
 ) -> Result<Response<ResponseBody>, Problem> {
     let gate = &client.gate;
     let now = exchange.began.wall;
-    // An application may lead whoever is logged in already away from its login, whatever the form says: that is its word
-    // for the person whom its own cookie names, not for the one in the form.
-    if let Some(name) = &login.sets_cookie
-        && !cookie::is_set(name, response.headers())
-    {
-        unmatched(client, &before, client_ip, exchange, "the application did not set the cookie of a login").await;
-        return Ok(response);
-    }
     // Many applications answer a wrong password with a redirect too, to their login page. One that says by a cookie or in
     // its answer who logged in may lead anywhere.
-    if login.sets_cookie.is_none()
-        && login.user.is_in_request()
-        && login_page::leads_back(before.upstream, &login.hook.path, &response)
-    {
-        tracing::info!(client = %client_ip, "no session was created: the application led from its login back to its login page");
-        return Ok(response);
+    let leads_back = login_page::leads_back(before.upstream, &login.hook.path, &response);
+    match &login.sets_cookie {
+        // An application may lead whoever is logged in already away from its login, whatever the form says: that is its word
+        // for the person whom its own cookie names, not for the one in the form.
+        Some(name) if !cookie::is_set(name, response.headers()) => {
+            let why = "the application did not set the cookie of a login";
+            unmatched(client, &before, client_ip, exchange, why, leads_back).await;
+            return Ok(response);
+        }
+        None if leads_back && login.user.is_in_request() => {
+            unmatched(client, &before, client_ip, exchange, "the user stands in the request alone", leads_back).await;
+            return Ok(response);
+        }
+        Some(_) | None => {}
     }
     let mut answer = None;
     if reads_response(login) {
@@ -150,7 +150,7 @@ async fn login_succeeded(
     let principal = match values.principal(login).await {
         Ok(principal) => principal,
         Err(why) => {
-            unmatched(client, &before, client_ip, exchange, why).await;
+            unmatched(client, &before, client_ip, exchange, why, leads_back).await;
             return Ok(response);
         }
     };
@@ -249,8 +249,20 @@ impl Values<'_> {
     }
 }
 
-/// The application said yes, but nobody knows to whom: its answer passes without a session, and an event tells.
-async fn unmatched(client: &Client, before: &Before<'_>, ip: IpAddr, exchange: &Exchange, why: &'static str) {
+/// The application said yes, but nobody knows to whom: its answer passes without a session, and an event tells. Not so when
+/// it led back to its login page: that is what a wrong password looks like, and guessing must not fill the audit log.
+async fn unmatched(
+    client: &Client,
+    before: &Before<'_>,
+    ip: IpAddr,
+    exchange: &Exchange,
+    why: &'static str,
+    leads_back: bool,
+) {
+    if leads_back {
+        tracing::info!(why, client = %ip, "no session was created: the application led from its login back to its login page");
+        return;
+    }
     tracing::warn!(why, client = %ip, "a login succeeded, but no session was created");
     let event = Event {
         kind: "login_unmatched",

@@ -148,7 +148,16 @@ fn a_redirect_back_to_the_login_page_is_no_login_unless_the_application_says_so_
         assert_eq!((response.status, response.header("location")), (302, Some(location)));
         no_session(&response);
         assert_eq!(Database::of(&gateway).count("true"), 0, "{location}");
+        assert!(
+            Database::of(&gateway).events("login_unmatched").is_empty(),
+            "a wrong password is no event: {location}"
+        );
         token(&log_in(&with(&format!("{BY_FORM}\nsets_cookie = \"sid\"")), "ann"));
+        for login in [&format!("{BY_FORM}\nsets_cookie = \"other\"")[..], "user = { header = \"X-User\" }"] {
+            let gateway = with(login);
+            no_session(&log_in(&gateway, "ann"));
+            assert!(Database::of(&gateway).events("login_unmatched").is_empty(), "{login} {location}");
+        }
     }
     for location in ["/", "/login/done", "/home?next=/login", "//login", "https://app.test/loginx"] {
         let upstream =
