@@ -10,7 +10,6 @@ mod json;
 mod multipart;
 
 use std::borrow::Cow;
-use std::iter;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use percent_encoding::percent_decode;
@@ -40,7 +39,7 @@ impl Media {
     /// Reads the Content-Type. One that is missing, repeated or cannot be read is [`Media::Other`], and so is one beside a
     /// second spelling such as `Content_Type`: applications behind CGI-like interfaces cannot tell the two apart.
     pub fn of(headers: &HeaderMap) -> Self {
-        let folded = |name: &HeaderName| fold(name.as_str()) == "CONTENTTYPE";
+        let folded = |name: &HeaderName| folded(name.as_str()).eq("CONTENTTYPE".chars());
         if headers.keys().any(|name| *name != CONTENT_TYPE && folded(name)) {
             return Self::Other;
         }
@@ -123,17 +122,26 @@ impl Likeness {
         if name == wanted {
             return Self::Same;
         }
-        let folded = fold(wanted);
-        // C strings end at NUL, and `name[]` and `name[0]` are lists under `name`.
+        // C strings end at NUL, and `name[]` and `name[0]` are lists under `name`: what stands before any of the brackets
+        // counts. One pass for all of them, since a name may be as long as a body.
         let name = name.split('\0').next().unwrap_or_default();
-        let heads = name.match_indices('[').filter_map(|(at, _)| name.get(..at));
-        if iter::once(name).chain(heads).any(|head| fold(head) == folded) { Self::Alias } else { Self::Other }
+        let mut wanted = folded(wanted).peekable();
+        for character in name.chars() {
+            if character == '[' && wanted.peek().is_none() {
+                return Self::Alias;
+            }
+            let mut buffer = [0; 4];
+            if !folded(character.encode_utf8(&mut buffer)).all(|letter| wanted.next() == Some(letter)) {
+                return Self::Other;
+            }
+        }
+        if wanted.peek().is_none() { Self::Alias } else { Self::Other }
     }
 }
 
 /// A name without case and punctuation, all of which some parsers fold.
-fn fold(name: &str) -> String {
-    same_case(name).filter(|character| character.is_alphanumeric()).collect()
+fn folded(name: &str) -> impl Iterator<Item = char> {
+    same_case(name).filter(|character| character.is_alphanumeric())
 }
 
 /// A name without case, by the full Unicode rule: Go takes the Kelvin sign for a `k` and the long s for an `s`.

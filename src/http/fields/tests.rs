@@ -296,3 +296,13 @@ fn a_content_type_in_a_second_spelling_is_none() {
         assert_eq!(Media::of(&headers), Media::Other, "{name}");
     }
 }
+
+#[test]
+fn a_name_of_many_brackets_is_looked_at_once() {
+    let began = crate::clock::monotonic();
+    for unit in ["[", "u[", "%5B"] {
+        let body = format!("{}=1&user=alice", unit.repeat(64 * 1024 / unit.len()));
+        assert_eq!(form_field(body.as_bytes(), "user").as_deref(), Some("alice"));
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+}
