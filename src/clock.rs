@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A point in wall-clock time: milliseconds since the Unix epoch, UTC.
@@ -111,9 +112,32 @@ pub struct Moment {
     pub uptime: Uptime,
 }
 
-/// Both clocks now.
+/// How far the wall clock is ahead of the uptime, in microseconds; 0 is not known yet.
+static WALL_AHEAD: AtomicI64 = AtomicI64::new(0);
+
+/// Both clocks now, at the price of one: the wall clock is the uptime plus how far it was ahead when [`synchronise`] was
+/// last called.
 pub fn now() -> Moment {
-    Moment { wall: wall(), uptime: uptime() }
+    let ahead = WALL_AHEAD.load(Ordering::Relaxed);
+    if ahead == 0 {
+        return Moment { wall: wall(), uptime: uptime() };
+    }
+    let uptime = uptime();
+    let micros = i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX).saturating_add(ahead);
+    Moment { wall: Timestamp::from_millis(micros.div_euclid(1000)), uptime }
+}
+
+/// Reads both clocks. Workers do this ten times a second, so that a step of the wall clock is followed within a tenth of
+/// a second.
+pub fn synchronise() {
+    let (wall, uptime) = (wall_micros(), uptime().as_micros());
+    WALL_AHEAD.store(wall.saturating_sub(i64::try_from(uptime).unwrap_or(i64::MAX)), Ordering::Relaxed);
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+fn wall_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The wall clock, for what is stored, shown and compared with an expiry.
@@ -137,6 +161,16 @@ pub fn monotonic() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_a_request_is_that_of_the_wall_clock() {
+        for _ in 0..3 {
+            let (before, now, after) = (wall(), now().wall, wall());
+            // The synchronised clock keeps microseconds that the wall clock of the rows drops.
+            assert!(before.minus(Duration::from_millis(1)) <= now && now <= after.plus(Duration::from_millis(1)));
+            synchronise();
+        }
+    }
 
     #[test]
     fn a_timestamp_prints_as_rfc_3339_with_milliseconds() {

@@ -84,6 +84,7 @@ async fn tick(gate: Arc<Gate>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for count in 0_u64.. {
         ticks.tick().await;
+        clock::synchronise();
         let now = clock::uptime();
         gate.deadlines.tick(now);
         if count.is_multiple_of(10) {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use http::header::{HOST, HeaderMap, HeaderValue, USER_AGENT};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, request};
 use hyper::body::Incoming;
 
 use self::body::{RequestBody, ResponseBody};
@@ -29,7 +29,6 @@ use self::exchange::{Exchange, Verdict};
 use self::route::Place;
 pub use self::upstream::Pool;
 use crate::api;
-use crate::clock::Moment;
 use crate::config::Config;
 use crate::deadline::Deadlines;
 use crate::error::{Code, Level, Problem};
@@ -70,8 +69,10 @@ pub struct Gate {
 /// was asked for still happens.
 pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
     let mut exchange = Exchange::begin(client.clone(), &request);
-    let request = request.map(|body| RequestBody::new(body, client.clone()));
-    let (response, verdict) = guarded(pass(&client, request, &mut exchange), &client.gate.shared.panics).await;
+    let (mut parts, body) = request.into_parts();
+    let body = RequestBody::new(body, client.clone());
+    let passed = pass(&client, &mut parts, body, &mut exchange);
+    let (response, verdict) = guarded(passed, &client.gate.shared.panics).await;
     if let Verdict::Refused(code) = verdict {
         note(code, &exchange);
     }
@@ -95,15 +96,16 @@ async fn guarded(
 
 /// The main line.
 ///
-/// Futures of rare ways are boxed: this one is moved a few times for every request, and would be thousands of bytes long
-/// with all of them inside it.
+/// Futures of rare ways are boxed, and what is large goes by reference: this future is moved a few times for every request,
+/// and would be thousands of bytes long otherwise.
 async fn pass(
     client: &Arc<Client>,
-    request: Request<RequestBody>,
+    request: &mut request::Parts,
+    body: RequestBody,
     exchange: &mut Exchange,
 ) -> (Response<ResponseBody>, Verdict) {
     let gate = &client.gate;
-    let located = match locate(client, &request) {
+    let located = match locate(client, request) {
         Ok(located) => located,
         Err(problem) => return reject::astray(&problem),
     };
@@ -111,13 +113,13 @@ async fn pass(
     exchange.caller = Some(located.client_ip);
 
     let auth = match &located.place {
-        Place::BuiltIn => api::auth(request.method(), located.target.path()),
+        Place::BuiltIn => api::auth(&request.method, located.target.path()),
         Place::Upstream(place) => place.auth,
     };
-    let found = credential::present(request.headers(), &gate.config.token.credential);
+    let found = credential::present(&request.headers, &gate.config.token.credential);
     let presented = !matches!(found, Ok(None));
     let by_cookie = matches!(&found, Ok(Some(found)) if found.source == credential::Source::Cookie);
-    let admitted = admit(gate, auth, found, request.headers(), located.client_ip, exchange.began).await;
+    let admitted = admit(gate, auth, found, &request.headers, located.client_ip, exchange).await;
     exchange.session = admitted.as_ref().ok().and_then(|permit| permit.session().cloned());
 
     match located.place {
@@ -132,8 +134,7 @@ async fn pass(
                 by_cookie,
                 now: exchange.began.wall,
             };
-            let (parts, body) = request.into_parts();
-            let answered = api::answer(call, admitted, &parts, async |bound| body.read_whole(bound).await);
+            let answered = api::answer(call, admitted, request, async |bound| body.read_whole(bound).await);
             match Box::pin(answered).await {
                 Ok(response) => (response.map(ResponseBody::whole), Verdict::Answered),
                 Err(problem) => reject::with_problem(&problem, presented),
@@ -143,11 +144,11 @@ async fn pass(
             let permit = match admitted.and_then(|permit| permit.require_role(place.roles)) {
                 Ok(permit) => permit,
                 Err(problem) => {
-                    let (method, headers) = (request.method(), request.headers());
+                    let (method, headers) = (&request.method, &request.headers);
                     return reject::for_session(&problem, presented, &place, method, headers, &located.target);
                 }
             };
-            match forward::to(client, request, &place, located, &permit, exchange).await {
+            match forward::to(client, request, body, &place, located, &permit, exchange).await {
                 Ok(response) if permit.session().is_some() => (response, Verdict::Forwarded),
                 Ok(response) => (response, Verdict::Anonymous),
                 Err(problem) => reject::with_problem(&problem, presented),
@@ -167,21 +168,21 @@ struct Located<'a> {
     host: Option<HeaderValue>,
 }
 
-fn locate<'a>(client: &'a Client, request: &Request<RequestBody>) -> Result<Located<'a>, Problem> {
+fn locate<'a>(client: &'a Client, request: &request::Parts) -> Result<Located<'a>, Problem> {
     let config = &client.gate.config;
     // A TRACE would echo the session cookie to whoever asks; a tunnel would pass everything unseen.
-    if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+    if matches!(request.method, Method::TRACE | Method::CONNECT) {
         return Err(Problem::new(Code::MethodNotAllowed));
     }
-    if !forwarding::is_plainly_framed(request.headers()) {
+    if !forwarding::is_plainly_framed(&request.headers) {
         return Err(Problem::invalid("Transfer-Encoding", "The only transfer coding that is understood is chunked."));
     }
-    let target = Target::parse(request.method(), request.uri())?;
-    let own = Host::of(request.version(), request.headers(), target.authority())?;
-    let caller = Caller::resolve(client.peer, client.transport, request.headers(), &config.server.trusted_proxies);
+    let target = Target::parse(&request.method, &request.uri)?;
+    let own = Host::of(request.version, &request.headers, target.authority())?;
+    let caller = Caller::resolve(client.peer, client.transport, &request.headers, &config.server.trusted_proxies);
     let host = caller.host.or(own);
-    let place = route::find(config, host.as_ref(), request.method(), &target)?;
-    let host = host.and_then(|host| host.to_header_value(request.headers().get(HOST)));
+    let place = route::find(config, host.as_ref(), &request.method, &target)?;
+    let host = host.and_then(|host| host.to_header_value(request.headers.get(HOST)));
     Ok(Located { target, place, client_ip: caller.ip, scheme: caller.scheme, host })
 }
 
@@ -195,14 +196,14 @@ async fn admit(
     found: Result<Option<Presented<'_>>, Problem>,
     headers: &HeaderMap,
     client_ip: IpAddr,
-    now: Moment,
+    exchange: &mut Exchange,
 ) -> Result<Permit, Problem> {
     if auth == Auth::Off {
         return policy::anonymous(auth);
     }
     let checked = match found {
         Ok(None) => return policy::anonymous(auth),
-        Ok(Some(presented)) => check(gate, &presented, headers, client_ip, now).await,
+        Ok(Some(presented)) => check(gate, &presented, headers, client_ip, exchange).await,
         Err(problem) => Err(problem),
     };
     match checked {
@@ -220,15 +221,19 @@ async fn check(
     presented: &Presented<'_>,
     headers: &HeaderMap,
     client_ip: IpAddr,
-    now: Moment,
+    exchange: &mut Exchange,
 ) -> Result<Permit, Problem> {
+    let now = exchange.began;
     if presented.shape != Shape::Plausible {
         return Err(Problem::new(Code::UnknownToken));
     }
     let digest = Digest::of(presented.token);
     let (found, how) = match gate.sessions.recall(&digest, now.uptime) {
         Some(known) => known,
-        None => Box::pin(gate.sessions.load(&digest, now.uptime)).await,
+        None => {
+            exchange.waited = true;
+            Box::pin(gate.sessions.load(&digest, now.uptime)).await
+        }
     };
     gate.metrics.looked_up(how);
     let session = found?;

@@ -218,7 +218,7 @@ pub fn check(session: Arc<Session>, facts: &Facts<'_>, rules: &Rules, now: Times
     if !session.user_enabled {
         return Err(Refusal::UserDisabled);
     }
-    if let Some(expires_at) = session.expires_at
+    if let Some(expires_at) = session.expires_at()
         && now >= expires_at
     {
         return Err(Refusal::Expired(expires_at));
@@ -244,7 +244,7 @@ fn check_user_agent(session: &Session, facts: &Facts<'_>, rule: UserAgentRule) -
     if session.remembers_agent(facts.agent_memo) {
         return Ok(true);
     }
-    let Some(bound) = session.user_agent else { return Err(Refusal::Unbound) };
+    let Some(bound) = session.user_agent() else { return Err(Refusal::Unbound) };
     if Fingerprint::of(facts.user_agent, rule.likeness) == bound {
         session.remember_agent(facts.agent_memo);
         return Ok(true);
@@ -258,7 +258,7 @@ fn check_user_agent(session: &Session, facts: &Facts<'_>, rule: UserAgentRule) -
 
 /// Whether the client address is the session's; a difference that the rule lets pass is `Ok(false)`.
 fn check_ip(session: &Session, client: IpAddr, rule: IpRule) -> Result<bool, Refusal> {
-    let Some(bound) = session.bound_ip else { return Err(Refusal::Unbound) };
+    let Some(bound) = session.bound_ip() else { return Err(Refusal::Unbound) };
     if near(bound, client, rule.mode) {
         Ok(true)
     } else if rule.log_only {

@@ -1,18 +1,17 @@
 //! What a session is: its id, its owner, its state, and the compact form that the cache holds.
 
+mod cached;
 mod identity;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
 
 use uuid::Uuid;
 
+pub use self::cached::Session;
 pub use self::identity::Identity;
-use crate::clock::{Timestamp, Uptime};
+use crate::clock::Timestamp;
 use crate::token::Digest;
-use crate::user_agent::Fingerprint;
 
 /// The public handle of a session. It opens nothing: only the token does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -277,112 +276,6 @@ pub struct Record {
     pub ended_by: Option<String>,
     /// Whether its user may have sessions at all.
     pub user_enabled: bool,
-}
-
-/// A session as the cache holds it: all that a request needs and nothing else, in few bytes.
-///
-/// Everything in it is fixed when it is loaded, but for a few atomics: the time of last use, which only moves forward, the
-/// memory of the last User-Agent that was found good, and the times at which the store confirmed it and was asked to.
-#[derive(Debug)]
-pub struct Session {
-    /// The session's id.
-    pub id: SessionId,
-    /// Its owner, ready to be set as headers.
-    pub identity: Identity,
-    /// Its state when it was loaded.
-    pub state: State,
-    /// The digest of the token that it was loaded for.
-    pub digest: Digest,
-    /// When it expires; `None` is never.
-    pub expires_at: Option<Timestamp>,
-    /// The User-Agent that it is bound to, in the form that the policy compares.
-    pub user_agent: Option<Fingerprint>,
-    /// The client address that it is bound to.
-    pub bound_ip: Option<IpAddr>,
-    /// Whether its user may have sessions at all.
-    pub user_enabled: bool,
-    last_seen_millis: AtomicI64,
-    accepted_agent: AtomicU64,
-    confirmed_micros: AtomicU64,
-    confirming_micros: AtomicU64,
-}
-
-impl Session {
-    /// The cached form of a stored session, read at `read_at`. `user_agent` is the fingerprint of the record's User-Agent
-    /// under the policy in force.
-    pub fn new(record: &Record, user_agent: Option<Fingerprint>, read_at: Uptime) -> Self {
-        Self {
-            id: record.id,
-            identity: Identity::new(record.id, &record.principal),
-            state: record.state,
-            digest: record.digest,
-            expires_at: record.expires_at,
-            user_agent,
-            bound_ip: record.bound_ip,
-            user_enabled: record.user_enabled,
-            last_seen_millis: AtomicI64::new(record.last_seen_at.as_millis()),
-            accepted_agent: AtomicU64::new(0),
-            confirmed_micros: AtomicU64::new(read_at.as_micros()),
-            confirming_micros: AtomicU64::new(0),
-        }
-    }
-
-    /// When it was last used, as far as this instance knows.
-    pub fn last_seen(&self) -> Timestamp {
-        Timestamp::from_millis(self.last_seen_millis.load(Ordering::Relaxed))
-    }
-
-    /// Moves the time of last use from `seen` to `now`. Only one of several callers with the same `seen` succeeds, so
-    /// that one use is written down once.
-    pub fn advance_last_seen(&self, seen: Timestamp, now: Timestamp) -> bool {
-        now > seen
-            && self
-                .last_seen_millis
-                .compare_exchange(seen.as_millis(), now.as_millis(), Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-    }
-
-    /// When the store last said that the session is as it stands here.
-    pub fn confirmed_at(&self) -> Uptime {
-        Uptime::from_micros(self.confirmed_micros.load(Ordering::Relaxed))
-    }
-
-    /// Says to one caller every `pause` that it may ask the store for a confirmation.
-    pub fn claim_confirmation(&self, now: Uptime, pause: Duration) -> bool {
-        let last = self.confirming_micros.load(Ordering::Relaxed);
-        (last == 0 || now.since(Uptime::from_micros(last)) >= pause)
-            && self
-                .confirming_micros
-                .compare_exchange(last, now.as_micros(), Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-    }
-
-    /// Compares the session with a row read at `read_at`. When nothing that a request could notice has changed, the
-    /// session is confirmed as of then; otherwise it must be forgotten and loaded anew.
-    pub fn confirm(&self, record: &Record, user_agent: Option<Fingerprint>, read_at: Uptime) -> bool {
-        let same = self.state == record.state
-            && self.expires_at == record.expires_at
-            && self.user_enabled == record.user_enabled
-            && self.user_agent == user_agent
-            && self.bound_ip == record.bound_ip
-            && self.identity.is_of(record.id, &record.principal);
-        if same {
-            // Another instance may have seen the session later than this one did.
-            self.last_seen_millis.fetch_max(record.last_seen_at.as_millis(), Ordering::Relaxed);
-            self.confirmed_micros.fetch_max(read_at.as_micros(), Ordering::Relaxed);
-        }
-        same
-    }
-
-    /// Whether the User-Agent with this memo was found good before. Zero is no memo.
-    pub fn remembers_agent(&self, memo: u64) -> bool {
-        memo != 0 && self.accepted_agent.load(Ordering::Relaxed) == memo
-    }
-
-    /// Remembers that the User-Agent with this memo was found good.
-    pub fn remember_agent(&self, memo: u64) {
-        self.accepted_agent.store(memo, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]

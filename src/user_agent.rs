@@ -19,6 +19,9 @@ pub enum Likeness {
 pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
+    /// The fingerprint of nothing, not even of an empty header.
+    pub const NONE: Self = Self([0; 16]);
+
     /// The fingerprint of a User-Agent header's bytes. A missing header is the empty one.
     pub fn of(user_agent: &[u8], likeness: Likeness) -> Self {
         let digest = match likeness {

@@ -152,6 +152,7 @@ fn cases() -> Vec<Case> {
         ("upstream[0].login[0].roles", "{upstream}\n{login}\nroles = { value = \"staff\" }", shows!(|c| login(c).map(|login| login.roles.clone())), "Some(Some(Value(\"staff\")))"),
         ("upstream[0].login[0].name", "{upstream}\n{login}\nname = { json = \"/user/name\" }", shows!(|c| login(c).map(|login| login.name.clone())), "Some(Some(ResponseJson(\"/user/name\")))"),
         ("upstream[0].login[0].email", "{upstream}\n{login}\nemail = { header = \"X-Mail\" }", shows!(|c| login(c).map(|login| login.email.clone())), "Some(Some(ResponseHeader(\"x-mail\")))"),
+        ("upstream[0].login[0].sets_cookie", "{upstream}\n{login}\nsets_cookie = \"sessionid\"", shows!(|c| login(c).and_then(|login| login.sets_cookie.as_ref().map(|name| name.as_str().to_owned()))), "Some(\"sessionid\")"),
         ("upstream[0].login[0].deliver", "{upstream}\n{login}\ndeliver = { json = \"/token\" }", shows!(|c| login(c).map(|login| login.deliver.clone())), "Some(Json(\"/token\"))"),
         ("upstream[0].logout[0].path", "{upstream}\n[[upstream.logout]]\npath = \"/out\"", shows!(|c| logout(c).map(|hook| hook.path)), "Some(\"/out\")"),
         ("upstream[0].logout[0].method", "{upstream}\n[[upstream.logout]]\npath = \"/out\"\nmethod = \"GET\"", shows!(|c| logout(c).map(|hook| hook.method)), "Some(GET)"),

@@ -134,8 +134,8 @@ impl Drop for RequestBody {
 pub struct ResponseBody {
     seen: Bytes,
     /// The connection on which the application is still sending.
-    rest: Option<Connection>,
-    exchange: Option<Exchange>,
+    rest: Option<Box<Connection>>,
+    exchange: Option<Box<Exchange>>,
 }
 
 impl ResponseBody {
@@ -145,7 +145,7 @@ impl ResponseBody {
     }
 
     /// A body that an application is sending.
-    pub(super) const fn streaming(connection: Connection) -> Self {
+    pub(super) const fn streaming(connection: Box<Connection>) -> Self {
         Self { seen: Bytes::new(), rest: Some(connection), exchange: None }
     }
 
@@ -156,7 +156,7 @@ impl ResponseBody {
 
     /// Ends this exchange when the body is dropped.
     #[must_use]
-    pub fn ending(mut self, exchange: Exchange) -> Self {
+    pub fn ending(mut self, exchange: Box<Exchange>) -> Self {
         self.exchange = Some(exchange);
         self
     }

@@ -66,6 +66,8 @@ pub struct Exchange {
     pub(super) verdict: Verdict,
     /// The status of the response.
     pub(super) status: u16,
+    /// Whether the request has waited for anything since `began`, so that the clock must be read again.
+    pub(super) waited: bool,
     sent_upstream: Option<Uptime>,
     upstream: Option<Duration>,
     bytes: u64,
@@ -74,9 +76,9 @@ pub struct Exchange {
 
 impl Exchange {
     /// A request whose headers are complete.
-    pub(super) fn begin<B>(client: Arc<Client>, request: &Request<B>) -> Self {
+    pub(super) fn begin<B>(client: Arc<Client>, request: &Request<B>) -> Box<Self> {
         client.phases.request_began();
-        Self {
+        Box::new(Self {
             began: clock::now(),
             method: request.method().clone(),
             host: request.headers().get(HOST).cloned(),
@@ -86,11 +88,12 @@ impl Exchange {
             session: None,
             verdict: Verdict::Abandoned,
             status: NO_RESPONSE,
+            waited: false,
             sent_upstream: None,
             upstream: None,
             bytes: 0,
             ended: false,
-        }
+        })
     }
 
     /// Whether the response has no body by nature of the request.
@@ -100,7 +103,8 @@ impl Exchange {
 
     /// The request is on its way to the application.
     pub(super) fn sent_upstream(&mut self) {
-        self.sent_upstream = Some(clock::uptime());
+        // A request that met its session in the cache is here a few microseconds later.
+        self.sent_upstream = Some(if self.waited { clock::uptime() } else { self.began.uptime });
     }
 
     /// The head of the application's response is here.
@@ -121,7 +125,7 @@ impl Exchange {
     }
 
     /// The response has gone, whole or not. `connection` is the one to the application that it came on.
-    pub(super) fn end(&mut self, complete: bool, connection: Option<Connection>) {
+    pub(super) fn end(&mut self, complete: bool, connection: Option<Box<Connection>>) {
         self.ended = true;
         let gate = &self.client.gate;
         let now = clock::uptime();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, COOKIE, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode, request};
 use http_body::Body as _;
 
 use super::Located;
@@ -26,22 +26,22 @@ use crate::policy::Permit;
 /// [`Code::UpstreamUnreachable`], [`Code::UpstreamTimeout`], and for a login those of creating a session.
 pub(super) async fn to(
     client: &Arc<Client>,
-    mut request: Request<RequestBody>,
+    parts: &mut request::Parts,
+    mut body: RequestBody,
     place: &Match<'_>,
     located: Located<'_>,
     permit: &Permit,
     exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, Problem> {
     let Located { target, client_ip, scheme, host, .. } = located;
-    let watched = route::watched(place.upstream, request.method(), target.path());
+    let watched = route::watched(place.upstream, &parts.method, target.path());
 
     // A login looks at the credential that the browser came with before it is taken away.
     let before = match watched {
-        Some(watched) => Some(Box::pin(login_hook::before(&mut request, place.upstream, watched, permit)).await?),
+        Some(watched) => Some(Box::pin(login_hook::before(parts, &mut body, place.upstream, watched, permit)).await?),
         None => None,
     };
 
-    let (mut parts, body) = request.into_parts();
     credential::strip(&mut parts.headers, &client.gate.config.token.credential);
     let seen_by_proxy;
     let origin = if client.trusted {

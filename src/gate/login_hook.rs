@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, USER_AGENT};
-use http::{Request, Response};
+use http::{Response, request};
 
 use self::inspect::Inspected;
 use super::body::{RequestBody, ResponseBody};
@@ -42,21 +42,22 @@ pub(super) struct Before<'a> {
 /// # Errors
 /// [`Code::RequestTimeout`] or [`Code::InvalidRequest`] when the body does not arrive.
 pub(super) async fn before<'a>(
-    request: &mut Request<RequestBody>,
+    request: &mut request::Parts,
+    body: &mut RequestBody,
     upstream: &'a Upstream,
     watched: Watched<'a>,
     permit: &Permit,
 ) -> Result<Before<'a>, Problem> {
-    let user_agent = request.headers().get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
+    let user_agent = request.headers.get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
     let user_agent = String::from_utf8_lossy(user_agent).into_owned();
     let mut inspected = Inspected::default();
     if let Watched::Login(login) = watched {
         if fields(login).any(Field::is_in_request) {
-            inspected = inspect::request(request, upstream.inspect_bytes).await?;
+            inspected = inspect::request(request, body, upstream.inspect_bytes).await?;
         }
         if reads_response(login) {
             // What is compressed cannot be read.
-            request.headers_mut().remove(ACCEPT_ENCODING);
+            request.headers.remove(ACCEPT_ENCODING);
         }
     }
     Ok(Before { watched, upstream, session: permit.session().cloned(), user_agent, request: inspected })

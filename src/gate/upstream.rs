@@ -40,7 +40,7 @@ pub(super) async fn send(
     body: Option<(RequestBody, BodyLength)>,
     _permit: &Permit,
     now: Uptime,
-) -> Result<(Response<()>, Connection), Problem> {
+) -> Result<(Response<()>, Box<Connection>), Problem> {
     let gate = &client.gate;
     let settings = gate.config.upstreams.get(upstream).ok_or_else(|| Problem::new(Code::Internal))?;
     client.phases.response_awaited(settings.response_timeout);

@@ -127,7 +127,12 @@ pub fn strip(headers: &mut HeaderMap, settings: &Settings) {
     if settings.forward {
         return;
     }
-    if headers.get_all(AUTHORIZATION).iter().any(|field| settings.credentials(field.as_bytes()).is_some()) {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let (first, more) = (fields.next(), fields.next().is_some());
+    let is_ours = first.is_some_and(|field| settings.credentials(field.as_bytes()).is_some());
+    if is_ours && !more {
+        headers.remove(AUTHORIZATION);
+    } else if more {
         let kept: Vec<_> = headers
             .get_all(AUTHORIZATION)
             .iter()

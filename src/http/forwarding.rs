@@ -107,7 +107,7 @@ pub fn write_request_head(
     let options = connection_options(headers);
     for (name, value) in headers {
         let dropped = is_hop_by_hop(name)
-            || matches!(*name, header::HOST | header::CONTENT_LENGTH | header::EXPECT)
+            || matches!(name.as_str(), "host" | "content-length" | "expect")
             || is_forwarding(name)
             || telling.names.claims(name)
             || options.contains(name);
@@ -211,15 +211,19 @@ fn remove_matching(headers: &mut HeaderMap, condemned: impl Fn(&HeaderName) -> b
 
 /// RFC 9110 section 7.6.1 and the older names that are still sent. Framing is written anew by the connection that sends.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // As text, which is told apart by its length first; each comparison with a name of the `http` crate would be a call.
     matches!(
-        *name,
-        header::CONNECTION
-            | header::TE
-            | header::TRANSFER_ENCODING
-            | header::UPGRADE
-            | header::PROXY_AUTHENTICATE
-            | header::PROXY_AUTHORIZATION
-    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+        name.as_str(),
+        "connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+    )
 }
 
 /// `Forwarded`, `X-Real-IP` and all of `X-Forwarded-*`, in every spelling that an application might fold.

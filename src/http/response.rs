@@ -3,14 +3,19 @@
 //! Pure functions on a buffer of what was received so far. Whatever leaves a doubt about where a response ends is an
 //! error: a connection on which two parties disagree about that must not be used again, let alone by another client.
 
+use std::ops::Range;
+
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Response, StatusCode, Version};
+use smallvec::SmallVec;
 
 /// The largest head of a response.
 pub const MAX_HEAD: usize = 128 * 1024;
 /// The most header fields of a response.
 const MAX_FIELDS: usize = 128;
+/// As many as most responses have; more of them cost an allocation.
+const COMMON_FIELDS: usize = 24;
 /// The longest line that gives a chunk's size, and all trailers together.
 const MAX_CHUNK_LINE: usize = 256;
 const MAX_TRAILERS: usize = 16 * 1024;
@@ -126,19 +131,17 @@ fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malform
         let from = (part.as_ptr() as usize).wrapping_sub(start);
         from..from.wrapping_add(part.len())
     };
-    let mut places = [const { (0..0, 0..0) }; MAX_FIELDS];
-    let mut count = 0;
-    for (field, entry) in parsed.headers.iter().zip(&mut places) {
-        *entry = (place(field.name.as_bytes()), place(field.value));
-        count += 1;
+    let mut places: SmallVec<[(Range<usize>, Range<usize>); COMMON_FIELDS]> = SmallVec::new();
+    for field in &*parsed.headers {
+        places.push((place(field.name.as_bytes()), place(field.value)));
     }
     let head = buffer.split_to(length).freeze();
     let mut response = Response::new(());
     *response.status_mut() = code;
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
-    headers.reserve(count);
-    for (name, value) in places.iter().take(count) {
+    headers.reserve(places.len());
+    for (name, value) in &places {
         let name = head.get(name.clone()).and_then(|name| HeaderName::from_bytes(name).ok()).ok_or(Malformed::Head)?;
         if value.end > head.len() || value.start > value.end {
             return Err(Malformed::Head);

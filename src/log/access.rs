@@ -4,7 +4,6 @@
 //! bounded channel to one writer thread. When the disk cannot keep up the channel is full, and whole buffers are dropped
 //! and their lines counted; a request never waits for the disk.
 
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -63,7 +62,7 @@ pub struct AccessWriter {
 
 /// Whole lines.
 #[derive(Debug)]
-struct Block(String);
+struct Block(Vec<u8>);
 
 /// One worker's buffer.
 #[derive(Debug)]
@@ -76,7 +75,7 @@ pub struct AccessBuffer {
 
 #[derive(Debug, Default)]
 struct Buffer {
-    text: String,
+    text: Vec<u8>,
     lines: u64,
     /// The date and time of `second` as text: most lines share it.
     second: i64,
@@ -121,7 +120,7 @@ fn open(path: &Path) -> io::Result<File> {
 fn write(mut sink: Box<dyn Write + Send>, blocks: &Receiver<Block>) {
     let mut healthy = true;
     for block in blocks {
-        let result = sink.write_all(block.0.as_bytes()).and_then(|()| sink.flush());
+        let result = sink.write_all(&block.0).and_then(|()| sink.flush());
         match result {
             Ok(()) => healthy = true,
             // Once, not for every block: a full disk would fill the other log too.
@@ -166,7 +165,7 @@ impl AccessBuffer {
     }
 
     fn hand_over(&self, buffer: &mut Buffer) {
-        let text = std::mem::replace(&mut buffer.text, String::with_capacity(BLOCK + 1024));
+        let text = std::mem::replace(&mut buffer.text, Vec::with_capacity(BLOCK + 1024));
         let lines = std::mem::take(&mut buffer.lines);
         if self.blocks.try_send(Block(text)).is_err() {
             self.metrics.log_lines_dropped.add(lines);
@@ -174,56 +173,56 @@ impl AccessBuffer {
     }
 }
 
-// Writing to a `String` cannot fail, here and below.
-fn write_text(out: &mut String, line: &Line<'_>, prefix: &str) {
+// Writing to a `Vec` cannot fail, here and below.
+fn write_text(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
     time(out, line, prefix);
-    out.push_str(" client=");
+    out.extend_from_slice(b" client=");
     match line.client {
         Some(IpAddr::V4(ip)) => {
             for (position, part) in ip.octets().into_iter().enumerate() {
                 if position > 0 {
-                    out.push('.');
+                    out.push(b'.');
                 }
                 number(out, u64::from(part), 1);
             }
         }
         Some(IpAddr::V6(ip)) => drop(write!(out, "{ip}")),
-        None => out.push('-'),
+        None => out.push(b'-'),
     }
-    out.push_str(" method=");
-    out.push_str(line.method);
-    out.push_str(" host=");
+    out.extend_from_slice(b" method=");
+    out.extend_from_slice(line.method.as_bytes());
+    out.extend_from_slice(b" host=");
     word(out, line.host);
-    out.push_str(" target=");
+    out.extend_from_slice(b" target=");
     word(out, line.target);
-    out.push_str(" status=");
+    out.extend_from_slice(b" status=");
     number(out, u64::from(line.status), 3);
-    out.push_str(" ms=");
+    out.extend_from_slice(b" ms=");
     millis(out, line.duration);
     if let Some(upstream) = line.upstream {
-        out.push_str(" upstream_ms=");
+        out.extend_from_slice(b" upstream_ms=");
         millis(out, upstream);
     }
-    out.push_str(" bytes=");
+    out.extend_from_slice(b" bytes=");
     number(out, line.bytes, 1);
     if let Some(session) = line.session {
-        out.push_str(" user=");
+        out.extend_from_slice(b" user=");
         word(out, &session.identity.user_text());
-        out.push_str(" session=");
-        out.push_str(std::str::from_utf8(session.identity.session()).unwrap_or_default());
+        out.extend_from_slice(b" session=");
+        out.extend_from_slice(session.identity.session());
     }
-    out.push_str(" verdict=");
-    out.push_str(line.verdict);
+    out.extend_from_slice(b" verdict=");
+    out.extend_from_slice(line.verdict.as_bytes());
     if !line.complete {
-        out.push_str(" aborted=true");
+        out.extend_from_slice(b" aborted=true");
     }
-    out.push('\n');
+    out.push(b'\n');
 }
 
-fn write_json(out: &mut String, line: &Line<'_>, prefix: &str) {
-    out.push_str("{\"time\":\"");
+fn write_json(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
+    out.extend_from_slice(b"{\"time\":\"");
     time(out, line, prefix);
-    out.push('"');
+    out.push(b'"');
     if let Some(ip) = line.client {
         let _ = write!(out, ",\"client\":\"{ip}\"");
     }
@@ -234,39 +233,39 @@ fn write_json(out: &mut String, line: &Line<'_>, prefix: &str) {
     let _ = write!(out, ",\"status\":{},\"ms\":", line.status);
     millis(out, line.duration);
     if let Some(upstream) = line.upstream {
-        out.push_str(",\"upstream_ms\":");
+        out.extend_from_slice(b",\"upstream_ms\":");
         millis(out, upstream);
     }
     let _ = write!(out, ",\"bytes\":{}", line.bytes);
     if let Some(session) = line.session {
-        out.push_str(",\"user\":");
+        out.extend_from_slice(b",\"user\":");
         quoted(out, &session.identity.user_text());
         let _ = write!(out, ",\"session\":\"{}\"", session.id);
     }
     let _ = write!(out, ",\"verdict\":\"{}\"", line.verdict);
     if !line.complete {
-        out.push_str(",\"aborted\":true");
+        out.extend_from_slice(b",\"aborted\":true");
     }
-    out.push_str("}\n");
+    out.extend_from_slice(b"}\n");
 }
 
 /// Milliseconds with three places, without the cost of formatting a float.
-fn millis(out: &mut String, duration: Duration) {
+fn millis(out: &mut Vec<u8>, duration: Duration) {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     number(out, micros / 1000, 1);
-    out.push('.');
+    out.push(b'.');
     number(out, micros % 1000, 3);
 }
 
-fn time(out: &mut String, line: &Line<'_>, prefix: &str) {
-    out.push_str(prefix);
-    out.push('.');
+fn time(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
+    out.extend_from_slice(prefix.as_bytes());
+    out.push(b'.');
     number(out, u64::try_from(line.at.as_millis().rem_euclid(1000)).unwrap_or(0), 3);
-    out.push('Z');
+    out.push(b'Z');
 }
 
 /// A number with at least so many digits. `write!` takes several times as long, and there are ten in every line.
-fn number(out: &mut String, mut number: u64, width: usize) {
+fn number(out: &mut Vec<u8>, mut number: u64, width: usize) {
     let mut digits = [b'0'; 20];
     let mut length = 0;
     for digit in digits.iter_mut().rev() {
@@ -279,31 +278,31 @@ fn number(out: &mut String, mut number: u64, width: usize) {
         length += 1;
     }
     let from = digits.len() - length;
-    out.push_str(digits.get(from..).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default());
+    out.extend_from_slice(digits.get(from..).unwrap_or_default());
 }
 
 /// A word as it is; anything that could be mistaken for the end of it, or for another line, in quotes.
-fn word(out: &mut String, text: &str) {
+fn word(out: &mut Vec<u8>, text: &str) {
     if text.is_empty() {
-        out.push('-');
+        out.push(b'-');
     } else if text.bytes().all(|byte| byte > b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f) {
-        out.push_str(text);
+        out.extend_from_slice(text.as_bytes());
     } else {
         quoted(out, text);
     }
 }
 
-fn quoted(out: &mut String, text: &str) {
-    out.push('"');
+fn quoted(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
     for char in text.chars() {
         match char {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
             control if control.is_control() => drop(write!(out, "\\u{:04x}", u32::from(control))),
-            other => out.push(other),
+            other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    out.push('"');
+    out.push(b'"');
 }
 
 #[cfg(test)]

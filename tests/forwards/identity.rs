@@ -98,7 +98,7 @@ fn what_a_session_does_not_have_is_absent_and_what_is_no_ascii_is_escaped() {
     gateway.get_as(&full.token, "/");
     let received = upstream.last();
     assert_eq!(received.header("x-auth-user"), Some("j%C3%B6rg"));
-    assert_eq!(received.header("x-auth-name"), Some("J%C3%B6rg 100%25"));
+    assert_eq!(received.header("x-auth-name"), Some("J%C3%B6rg%20100%25"));
     assert_eq!(received.header("x-auth-email"), Some("j@app.test"));
     assert_eq!(received.header("x-auth-roles"), Some("a"));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, HeaderMap};
-use http::{Request, Response};
+use http::{Response, request};
 use http_body::Body;
 
 use crate::error::{Code, Problem};
@@ -53,13 +53,16 @@ impl Inspected {
 /// # Errors
 /// [`RequestTimeout`](crate::error::Code::RequestTimeout) or [`InvalidRequest`](crate::error::Code::InvalidRequest) when
 /// it does not arrive.
-pub(super) async fn request(request: &mut Request<RequestBody>, bound: usize) -> Result<Inspected, Problem> {
-    let media = Media::of(request.headers());
-    if matches!(media, Media::Other) || is_encoded(request.headers()) {
+pub(super) async fn request(
+    request: &request::Parts,
+    body: &mut RequestBody,
+    bound: usize,
+) -> Result<Inspected, Problem> {
+    let media = Media::of(&request.headers);
+    if matches!(media, Media::Other) || is_encoded(&request.headers) {
         return Ok(Inspected::default());
     }
-    let query = request.uri().query().unwrap_or_default().to_owned();
-    let body = request.body_mut();
+    let query = request.uri.query().unwrap_or_default().to_owned();
     let (seen, whole) = body.read(bound).await?;
     body.put_back(seen.clone());
     Ok(Inspected { whole: whole.then_some((media, seen)), query })

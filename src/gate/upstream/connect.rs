@@ -13,7 +13,7 @@ use crate::error::{Code, Problem};
 ///
 /// # Errors
 /// [`Code::UpstreamUnreachable`], also when it takes longer than `connect_timeout`.
-pub(super) async fn open(upstream: usize, settings: &Upstream) -> Result<Connection, Problem> {
+pub(super) async fn open(upstream: usize, settings: &Upstream) -> Result<Box<Connection>, Problem> {
     let unreachable = |error: &dyn std::error::Error| {
         tracing::warn!(
             upstream = settings.name,
@@ -30,5 +30,5 @@ pub(super) async fn open(upstream: usize, settings: &Upstream) -> Result<Connect
     };
     // Small requests must not wait for the acknowledgement of earlier ones.
     stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
-    Ok(Connection::new(stream, upstream))
+    Ok(Box::new(Connection::new(stream, upstream)))
 }

@@ -203,8 +203,14 @@ impl Connection {
         let upload = &mut self.upload;
         loop {
             while upload.is_pending() {
-                let slices = [upload.head.as_ref(), upload.piece.as_ref(), upload.tail].map(IoSlice::new);
-                match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices)) {
+                // Most requests are one piece, and a plain write is cheaper than a vectored one.
+                let written = if upload.piece.is_empty() && upload.tail.is_empty() {
+                    Pin::new(&mut self.stream).poll_write(cx, &upload.head)
+                } else {
+                    let slices = [upload.head.as_ref(), upload.piece.as_ref(), upload.tail].map(IoSlice::new);
+                    Pin::new(&mut self.stream).poll_write_vectored(cx, &slices)
+                };
+                match ready!(written) {
                     Ok(0) => return Poll::Ready(Err(Failure::Broke(io::ErrorKind::WriteZero.into()))),
                     Ok(written) => upload.written(written),
                     Err(_) if !upload.begun => {

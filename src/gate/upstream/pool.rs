@@ -14,7 +14,8 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Shelf {
-    connections: Mutex<Vec<Connection>>,
+    #[expect(clippy::vec_box, reason = "a connection is large and moves with every request; its box does not")]
+    connections: Mutex<Vec<Box<Connection>>>,
     max_idle: usize,
     keep_alive: Duration,
 }
@@ -27,7 +28,7 @@ impl Pool {
     }
 
     /// The connection that was used last and is still open: the others may then grow old and be closed.
-    pub(super) fn take(&self, upstream: usize, now: Uptime) -> Option<Connection> {
+    pub(super) fn take(&self, upstream: usize, now: Uptime) -> Option<Box<Connection>> {
         let shelf = self.upstreams.get(upstream)?;
         loop {
             let connection = shelf.connections.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
@@ -38,7 +39,7 @@ impl Pool {
     }
 
     /// Takes a connection back, when it can serve another request.
-    pub(in crate::gate) fn put(&self, mut connection: Connection, now: Uptime) {
+    pub(in crate::gate) fn put(&self, mut connection: Box<Connection>, now: Uptime) {
         let Some(shelf) = self.upstreams.get(connection.upstream).filter(|_| connection.is_reusable()) else { return };
         connection.resting_since = now;
         let mut connections = shelf.connections.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +53,7 @@ impl Pool {
         for shelf in &self.upstreams {
             // Out of the lock: looking at a connection and closing it are system calls.
             let connections = std::mem::take(&mut *shelf.connections.lock().unwrap_or_else(PoisonError::into_inner));
-            let mut kept: Vec<Connection> = connections
+            let mut kept: Vec<_> = connections
                 .into_iter()
                 .filter(|connection| now.since(connection.resting_since) < shelf.keep_alive && connection.is_open(now))
                 .collect();
