@@ -89,6 +89,7 @@ impl App {
     /// What is in the way; nothing is left running.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
+        mention_guesses(&config);
         let count = workers(&config);
         let (sockets, addresses) = listeners(&config, count)?;
         let side = tokio::runtime::Builder::new_multi_thread()
@@ -190,6 +191,21 @@ impl App {
             access.finish();
         }
         side.shutdown_timeout(SIDE_SHUTDOWN);
+    }
+}
+
+/// Says where the gateway takes a redirect for the application's word that the name in the form is the one who came in.
+fn mention_guesses(config: &Config) {
+    for upstream in &config.upstreams {
+        for login in upstream.logins.iter().filter(|login| login.user.is_in_request() && login.sets_cookie.is_none()) {
+            tracing::warn!(
+                upstream = upstream.name,
+                path = login.hook.path,
+                "the user of this login is who the request says, whenever the application answers with success: make sure \
+                 that it never does for a wrong password, nor for whoever is logged in already; sets_cookie, or a user \
+                 that the answer names, leaves no doubt"
+            );
+        }
     }
 }
 

@@ -263,3 +263,19 @@ fn help_shows_every_command_and_option() {
     let ran = run(command(directory.path()).arg("sreve"));
     assert_eq!(ran.status, 2, "a command that does not exist: {ran:?}");
 }
+
+#[test]
+fn a_login_that_trusts_the_form_alone_is_warned_of() {
+    for (user, warned) in [
+        ("{ form = \"u\" }", true),
+        ("{ form = \"u\" }\nsets_cookie = \"sid\"", false),
+        ("{ header = \"X-Session-User\" }", false),
+    ] {
+        let directory = TempDir::new().unwrap();
+        let toml =
+            format!("[[upstream]]\nurl = \"http://127.0.0.1:1\"\n[[upstream.login]]\npath = \"/in\"\nuser = {user}\n");
+        fs::write(directory.path().join("gateway.toml"), toml).unwrap();
+        let (_, log) = Program::start_ready(&mut command(directory.path())).stop();
+        assert_eq!(log.contains("the user of this login is who the request says"), warned, "{log}");
+    }
+}

@@ -425,3 +425,12 @@ fn a_secret_is_read_from_the_file_that_it_names_and_never_repeated() {
     assert_eq!(faults.len(), 1);
     assert!(!faults[0].contains("s3cret"), "{faults:?}");
 }
+
+#[test]
+fn roles_are_never_the_clients_to_choose() {
+    for field in ["{ form = \"role\" }", "{ request_json = \"/role\" }", "{ json = \"role\" }"] {
+        let faults = faults(&format!("{UPSTREAM}\n{LOGIN}\nroles = {field}"));
+        assert_eq!(faults.len(), 1, "{field}: {faults:?}");
+        assert!(faults[0].contains("upstream[0].login[0].roles: cannot stand in the request"), "{faults:?}");
+    }
+}

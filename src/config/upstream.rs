@@ -249,7 +249,12 @@ fn login(mut table: Table) -> Option<Login> {
     };
     let login = (
         hook(&mut table, default),
-        table.optional("roles", field),
+        table.optional("roles", |value| match field(value)? {
+            Field::Form(_) | Field::RequestJson(_) => {
+                Err("cannot stand in the request, where the client chooses them; take them from the answer".to_owned())
+            }
+            field @ (Field::ResponseHeader(_) | Field::ResponseJson(_) | Field::Value(_)) => Ok(field),
+        }),
         table.optional("name", field),
         table.optional("email", field),
         table.get("deliver", Deliver::Cookie, deliver),

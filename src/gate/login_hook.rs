@@ -17,6 +17,7 @@ use self::inspect::Inspected;
 use super::body::{RequestBody, ResponseBody};
 use super::client::Client;
 use super::exchange::Exchange;
+use super::login_page;
 use super::route::Watched;
 use crate::config::{Deliver, Field, Hook, Login, Upstream};
 use crate::error::{Code, Problem};
@@ -29,7 +30,7 @@ use crate::store::Event;
 /// What was seen of a watched request on its way in.
 pub(super) struct Before<'a> {
     watched: Watched<'a>,
-    inspect_bytes: usize,
+    upstream: &'a Upstream,
     /// The session that the browser came with.
     session: Option<Arc<Session>>,
     user_agent: String,
@@ -43,7 +44,7 @@ pub(super) struct Before<'a> {
 pub(super) async fn before<'a>(
     request: &mut request::Parts,
     body: &mut RequestBody,
-    upstream: &Upstream,
+    upstream: &'a Upstream,
     watched: Watched<'a>,
     permit: &Permit,
 ) -> Result<Before<'a>, Problem> {
@@ -52,20 +53,14 @@ pub(super) async fn before<'a>(
     let mut inspected = Inspected::default();
     if let Watched::Login(login) = watched {
         if fields(login).any(Field::is_in_request) {
-            inspected = inspect::request(&request.headers, body, upstream.inspect_bytes).await?;
+            inspected = inspect::request(request, body, upstream.inspect_bytes).await?;
         }
         if reads_response(login) {
             // What is compressed cannot be read.
             request.headers.remove(ACCEPT_ENCODING);
         }
     }
-    Ok(Before {
-        watched,
-        inspect_bytes: upstream.inspect_bytes,
-        session: permit.session().cloned(),
-        user_agent,
-        request: inspected,
-    })
+    Ok(Before { watched, upstream, session: permit.session().cloned(), user_agent, request: inspected })
 }
 
 fn fields(login: &Login) -> impl Iterator<Item = &Field> {
@@ -130,23 +125,33 @@ async fn login_succeeded(
 ) -> Result<Response<ResponseBody>, Problem> {
     let gate = &client.gate;
     let now = exchange.began.wall;
-    // An application may lead whoever is logged in already away from its login, whatever the form says: that is its word
-    // for the person whom its own cookie names, not for the one in the form.
-    if let Some(name) = &login.sets_cookie
-        && !cookie::is_set(name, response.headers())
-    {
-        unmatched(client, &before, client_ip, exchange, "the application did not set the cookie of a login").await;
-        return Ok(response);
+    // Many applications answer a wrong password with a redirect too, to their login page. One that says by a cookie or in
+    // its answer who logged in may lead anywhere.
+    let leads_back = login_page::leads_back(before.upstream, &login.hook.path, &response);
+    match &login.sets_cookie {
+        // An application may lead whoever is logged in already away from its login, whatever the form says: that is its word
+        // for the person whom its own cookie names, not for the one in the form.
+        Some(name) if !cookie::is_set(name, response.headers()) => {
+            let why = "the application did not set the cookie of a login";
+            unmatched(client, &before, client_ip, exchange, why, leads_back).await;
+            return Ok(response);
+        }
+        None if leads_back && login.user.is_in_request() => {
+            unmatched(client, &before, client_ip, exchange, "the user stands in the request alone", leads_back).await;
+            return Ok(response);
+        }
+        Some(_) | None => {}
     }
     let mut answer = None;
     if reads_response(login) {
-        answer = inspect::response(&mut response, before.inspect_bytes).await;
+        let Upstream { inspect_bytes, response_timeout, .. } = *before.upstream;
+        answer = inspect::response(&mut response, inspect_bytes, response_timeout, &client.phases).await?;
     }
     let values = Values { request: &before.request, told, answer: answer.as_ref() };
     let principal = match values.principal(login).await {
         Ok(principal) => principal,
         Err(why) => {
-            unmatched(client, &before, client_ip, exchange, why).await;
+            unmatched(client, &before, client_ip, exchange, why, leads_back).await;
             return Ok(response);
         }
     };
@@ -201,9 +206,7 @@ impl Values<'_> {
     async fn text(&self, field: &Field) -> Option<String> {
         match field {
             Field::Form(name) => self.request.form_field(name).await,
-            Field::RequestJson(pointer) => {
-                self.request.json().and_then(|json| crate::http::fields::json_field(&json, pointer))
-            }
+            Field::RequestJson(pointer) => self.request.json_field(pointer),
             Field::ResponseHeader(name) => {
                 let mut lines = self.told.get_all(name).iter();
                 // Of two lines nobody knows which one the application meant, or whether it wrote both.
@@ -224,9 +227,8 @@ impl Values<'_> {
     /// A list in JSON, or words separated by commas.
     async fn roles(&self, field: &Field) -> Result<Vec<Role>, &'static str> {
         let json = match field {
-            Field::RequestJson(pointer) => self.request.json().and_then(|json| json.pointer(pointer).cloned()),
             Field::ResponseJson(pointer) => self.answer.and_then(|json| json.pointer(pointer).cloned()),
-            Field::Form(_) | Field::ResponseHeader(_) | Field::Value(_) => None,
+            Field::Form(_) | Field::RequestJson(_) | Field::ResponseHeader(_) | Field::Value(_) => None,
         };
         let words: Vec<String> = match (json, field) {
             (Some(serde_json::Value::Array(items)), _) => items
@@ -248,8 +250,20 @@ impl Values<'_> {
     }
 }
 
-/// The application said yes, but nobody knows to whom: its answer passes without a session, and an event tells.
-async fn unmatched(client: &Client, before: &Before<'_>, ip: IpAddr, exchange: &Exchange, why: &'static str) {
+/// The application said yes, but nobody knows to whom: its answer passes without a session, and an event tells. Not so when
+/// it led back to its login page: that is what a wrong password looks like, and guessing must not fill the audit log.
+async fn unmatched(
+    client: &Client,
+    before: &Before<'_>,
+    ip: IpAddr,
+    exchange: &Exchange,
+    why: &'static str,
+    leads_back: bool,
+) {
+    if leads_back {
+        tracing::info!(why, client = %ip, "no session was created: the application led from its login back to its login page");
+        return;
+    }
     tracing::warn!(why, client = %ip, "a login succeeded, but no session was created");
     let event = Event {
         kind: "login_unmatched",

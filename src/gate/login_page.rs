@@ -75,6 +75,29 @@ fn path_of(location: &str, base: &str, hosts: [Option<&HeaderValue>; 2]) -> Opti
     Some(format!("{directory}/{path}"))
 }
 
+/// Whether a redirect in the answer to the login at `path` leads back to the login page: the application's way of saying
+/// that the name or the password is wrong.
+pub(super) fn leads_back<B>(upstream: &Upstream, path: &str, response: &Response<B>) -> bool {
+    if !response.status().is_redirection() {
+        return false;
+    }
+    let Some(location) = response.headers().get(LOCATION).and_then(|location| location.to_str().ok()) else {
+        return false;
+    };
+    let there = match location.parse::<Uri>() {
+        // Whatever the host is called: behind other proxies the application may know this site by any name.
+        Ok(uri) if uri.scheme().is_some() && uri.authority().is_some() => Some(uri.path().to_owned()),
+        // `?error` alone is the page itself.
+        _ if location.starts_with(['?', '#']) => Some(path.to_owned()),
+        _ => path_of(location, path, [None, None]),
+    };
+    let plain = |path: &str| canonical(path).map(|path| path.trim_end_matches('/').to_owned());
+    there.and_then(|there| plain(&there).ok()).is_some_and(|there| {
+        let pages = upstream.login_page.as_ref().map(|page| page.path());
+        pages.into_iter().chain([path]).any(|page| plain(page).is_ok_and(|page| page == there))
+    })
+}
+
 fn is_login_page(upstream: &Upstream, path: &str) -> bool {
     upstream.logins.iter().any(|login| login.hook.path == path)
         || upstream.login_page.as_ref().is_some_and(|page| page.path() == path)

@@ -96,7 +96,8 @@ fn application<'a>(config: &'a Config, host: Option<&Host<'_>>) -> Option<(usize
     all.find(|(_, upstream)| upstream.hosts.is_empty())
 }
 
-/// The first route that matches, and whether this is a login path.
+/// The first route that matches, and whether this is a login: the page that is shown, or its form. Other methods on its
+/// path are nobody's login, and need what their route says.
 fn part<'a>(upstream: &'a Upstream, method: &Method, path: &str) -> (Option<&'a Route>, bool) {
     let route = upstream.routes.iter().find(|route| {
         (route.methods.is_empty() || route.methods.contains(method))
@@ -105,7 +106,8 @@ fn part<'a>(upstream: &'a Upstream, method: &Method, path: &str) -> (Option<&'a 
                 RoutePath::Exact(exact) => path == exact,
             }
     });
-    (route, upstream.logins.iter().any(|login| login.hook.path == path))
+    let shown = matches!(*method, Method::GET | Method::HEAD);
+    (route, upstream.logins.iter().any(|login| login.hook.path == path && (shown || login.hook.method == *method)))
 }
 
 fn same(a: Option<&Route>, b: Option<&Route>) -> bool {

@@ -10,9 +10,8 @@ mod json;
 mod multipart;
 
 use std::borrow::Cow;
-use std::iter;
 
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use percent_encoding::percent_decode;
 
 use super::cookie;
@@ -37,8 +36,13 @@ pub enum Media {
 }
 
 impl Media {
-    /// Reads the Content-Type. One that is missing, repeated or cannot be read is [`Media::Other`].
+    /// Reads the Content-Type. One that is missing, repeated or cannot be read is [`Media::Other`], and so is one beside a
+    /// second spelling such as `Content_Type`: applications behind CGI-like interfaces cannot tell the two apart.
     pub fn of(headers: &HeaderMap) -> Self {
+        let folded = |name: &HeaderName| folded(name.as_str()).eq("CONTENTTYPE".chars());
+        if headers.keys().any(|name| *name != CONTENT_TYPE && folded(name)) {
+            return Self::Other;
+        }
         let mut lines = headers.get_all(CONTENT_TYPE).iter();
         match (lines.next(), lines.next()) {
             (Some(line), None) => line.to_str().ok().and_then(Self::parse).unwrap_or(Self::Other),
@@ -94,6 +98,16 @@ pub fn form_field(body: &[u8], name: &str) -> Option<String> {
     found
 }
 
+/// Whether a query leaves a form's or document's field `name` as it is: it does not name it, or gives it the same value.
+///
+/// Servlets and others keep the parameters of the query and of the body in one list and hand out the query's first; some
+/// do it the other way round.
+pub fn query_agrees(query: &str, name: &str, value: &str) -> bool {
+    let mut keys = query.split(['&', ';']).map(|pair| halves(pair.as_bytes()).0);
+    keys.all(|key| likeness(key, name) == Likeness::Other)
+        || form_field(query.as_bytes(), name).is_some_and(|other| other == value)
+}
+
 /// How a field's name stands to the one that is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Likeness {
@@ -108,17 +122,26 @@ impl Likeness {
         if name == wanted {
             return Self::Same;
         }
-        let folded = fold(wanted);
-        // C strings end at NUL, and `name[]` and `name[0]` are lists under `name`.
+        // C strings end at NUL, and `name[]` and `name[0]` are lists under `name`: what stands before any of the brackets
+        // counts. One pass for all of them, since a name may be as long as a body.
         let name = name.split('\0').next().unwrap_or_default();
-        let heads = name.match_indices('[').filter_map(|(at, _)| name.get(..at));
-        if iter::once(name).chain(heads).any(|head| fold(head) == folded) { Self::Alias } else { Self::Other }
+        let mut wanted = folded(wanted).peekable();
+        for character in name.chars() {
+            if character == '[' && wanted.peek().is_none() {
+                return Self::Alias;
+            }
+            let mut buffer = [0; 4];
+            if !folded(character.encode_utf8(&mut buffer)).all(|letter| wanted.next() == Some(letter)) {
+                return Self::Other;
+            }
+        }
+        if wanted.peek().is_none() { Self::Alias } else { Self::Other }
     }
 }
 
 /// A name without case and punctuation, all of which some parsers fold.
-fn fold(name: &str) -> String {
-    same_case(name).filter(|character| character.is_alphanumeric()).collect()
+fn folded(name: &str) -> impl Iterator<Item = char> {
+    same_case(name).filter(|character| character.is_alphanumeric())
 }
 
 /// A name without case, by the full Unicode rule: Go takes the Kelvin sign for a `k` and the long s for an `s`.

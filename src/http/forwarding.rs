@@ -142,9 +142,33 @@ pub fn to_client(headers: &mut HeaderMap) {
     remove_matching(headers, is_hop_by_hop);
 }
 
-/// Removes from a request's trailers what only we may say, and what belongs to one connection.
+/// Removes from a request's trailers what only we may say, what belongs to one connection, and what means something in
+/// the headers alone.
 pub fn trailers_to_upstream(trailers: &mut HeaderMap, names: &identity::Names) {
-    remove_matching(trailers, |name| is_hop_by_hop(name) || is_forwarding(name) || names.claims(name));
+    remove_matching(trailers, |name| {
+        is_hop_by_hop(name) || is_forwarding(name) || names.claims(name) || belongs_to_headers(name)
+    });
+}
+
+/// RFC 9110 section 6.5.1: fields that frame, address or describe the content, and credentials, which would bypass what is
+/// done with them in the headers. Some applications merge trailers into the headers all the same, and fold names there.
+fn belongs_to_headers(name: &HeaderName) -> bool {
+    const THESE: [&[u8]; 12] = [
+        b"authorization",
+        b"cachecontrol",
+        b"contentencoding",
+        b"contentlength",
+        b"contentrange",
+        b"contenttype",
+        b"cookie",
+        b"expect",
+        b"host",
+        b"range",
+        b"trailer",
+        b"transferencoding",
+    ];
+    let folded = || name.as_str().bytes().filter(u8::is_ascii_alphanumeric);
+    THESE.iter().any(|this| folded().eq(this.iter().copied()))
 }
 
 /// Whether a request's body is what it seems. Each connection frames a body anew, so a coding other than `chunked` would

@@ -178,7 +178,13 @@ fn framing(
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if bodiless {
-        return Ok((Framing::Length(0), true));
+        // HEAD and 304 tell the length that a body would have had. Who announces one for a status that never has one
+        // (RFC 9110 section 15.3.5) may send it as well, and it would be taken for the next response.
+        let announced = status != StatusCode::NOT_MODIFIED && (chunked || length.is_some_and(|length| length > 0));
+        if status == StatusCode::NO_CONTENT {
+            headers.remove(CONTENT_LENGTH);
+        }
+        return Ok((Framing::Length(0), *method == Method::HEAD || !announced));
     }
     match (chunked, length) {
         // Both: the length is wrong, and somebody may have believed it (RFC 9112 section 6.3, item 3).
@@ -362,8 +368,10 @@ fn take_trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> 
     }
     let block = buffer.split_to(end + 4);
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(&block, &mut fields) else {
-        return Err(Malformed::Chunk);
+    // A bare line feed may have ended them earlier for the parser than for us.
+    let fields = match httparse::parse_headers(&block, &mut fields) {
+        Ok(httparse::Status::Complete((length, fields))) if length == block.len() => fields,
+        Ok(_) | Err(_) => return Err(Malformed::Chunk),
     };
     let mut trailers = HeaderMap::with_capacity(fields.len());
     for field in fields {

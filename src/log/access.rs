@@ -7,6 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,7 +113,8 @@ impl AccessWriter {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    // It names people and their addresses; a program that collects logs may be of the file's group.
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
 fn write(mut sink: Box<dyn Write + Send>, blocks: &Receiver<Block>) {
@@ -335,6 +337,17 @@ mod tests {
         drop(buffer);
         writer.finish();
         std::fs::read_to_string(file.path()).unwrap()
+    }
+
+    #[test]
+    fn a_new_log_is_not_for_everybody_to_read() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("access.log");
+        let writer = AccessWriter::start(&AccessLog::File(path.clone())).unwrap().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o007, 0);
+        writer.finish();
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What the application receives, and what the client is answered, byte for byte.
 
 use crate::support::database::Database;
+use crate::support::gateway::Gateway;
 use crate::support::upstream::{Reaction, Upstream, response};
-use crate::{BY_FORM, FORM, app, no_session, start, token, user_of};
+use crate::{BY_FORM, FORM, app, log_in, no_session, start, token, user_of};
 
 /// A form of exactly so many bytes.
 fn form(length: usize) -> Vec<u8> {
@@ -149,5 +150,19 @@ fn a_form_that_does_not_arrive_reaches_nobody() {
     broken.send(format!("POST /login HTTP/1.1\r\nHost: app.test\r\n{FORM}Transfer-Encoding: chunked\r\n\r\nzz\r\n"));
     assert_eq!(broken.read("POST").status, 400);
     assert!(upstream.received().is_empty());
+    assert_eq!(Database::of(&gateway).count("true"), 0);
+}
+
+#[test]
+fn an_answer_that_names_the_user_and_stalls_is_504() {
+    let upstream = Upstream::start(|_| {
+        let half = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{\"user\":";
+        Reaction::Send(half.to_vec())
+    });
+    let toml = "[[upstream]]\nurl = \"{upstream}\"\nresponse_timeout = \"300ms\"\n[[upstream.login]]\npath = \"/login\"\n\
+                user = { json = \"/user\" }\n";
+    let gateway = Gateway::start(&upstream.url(), toml);
+    let response = log_in(&gateway, "ann");
+    assert_eq!((response.status, response.code().as_str()), (504, "upstream_timeout"));
     assert_eq!(Database::of(&gateway).count("true"), 0);
 }

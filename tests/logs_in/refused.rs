@@ -127,3 +127,41 @@ fn an_application_that_does_not_answer_logs_nobody_in() {
     assert_eq!((response.status, response.code().as_str()), (502, "upstream_unreachable"));
     assert_eq!(Database::of(&gateway).count("true"), 0);
 }
+
+#[test]
+fn a_redirect_back_to_the_login_page_is_no_login_unless_the_application_says_so_otherwise() {
+    for location in
+        ["/login", "/login?error=1", "login?error", "?error", "http://app.test/login/", "/./login#x", "/enter"]
+    {
+        let upstream = Upstream::start(move |_| {
+            let headers = format!("Location: {location}\r\nSet-Cookie: sid=1\r\n");
+            Reaction::Send(response("302 Found", &headers, ""))
+        });
+        let with = |login: &str| {
+            let toml = format!(
+                "[[upstream]]\nurl = \"{{upstream}}\"\nlogin_url = \"/enter\"\n[[upstream.login]]\npath = \"/login\"\n{login}\n"
+            );
+            Gateway::start(&upstream.url(), &toml)
+        };
+        let gateway = with(BY_FORM);
+        let response = log_in(&gateway, "ann");
+        assert_eq!((response.status, response.header("location")), (302, Some(location)));
+        no_session(&response);
+        assert_eq!(Database::of(&gateway).count("true"), 0, "{location}");
+        assert!(
+            Database::of(&gateway).events("login_unmatched").is_empty(),
+            "a wrong password is no event: {location}"
+        );
+        token(&log_in(&with(&format!("{BY_FORM}\nsets_cookie = \"sid\"")), "ann"));
+        for login in [&format!("{BY_FORM}\nsets_cookie = \"other\"")[..], "user = { header = \"X-User\" }"] {
+            let gateway = with(login);
+            no_session(&log_in(&gateway, "ann"));
+            assert!(Database::of(&gateway).events("login_unmatched").is_empty(), "{login} {location}");
+        }
+    }
+    for location in ["/", "/login/done", "/home?next=/login", "//login", "https://app.test/loginx"] {
+        let upstream =
+            Upstream::start(move |_| Reaction::Send(response("302 Found", &format!("Location: {location}\r\n"), "")));
+        token(&log_in(&start(&upstream, BY_FORM, ""), "ann"));
+    }
+}

@@ -192,3 +192,29 @@ fn an_ambiguous_answer_of_the_application_gets_no_session_either() {
         assert_eq!(Database::of(&gateway).events("login_unmatched").len(), 1, "{field} {headers} {body}");
     }
 }
+
+/// Servlets, for one, give `username` of the query to an application that asks for it, whatever the form says.
+#[test]
+fn a_query_that_names_another_user_than_the_body_makes_no_session() {
+    let upstream = app();
+    let gateway = start(&upstream, BY_FORM, "");
+    let multipart = "--b\r\nContent-Disposition: form-data; name=\"username\"\r\n\r\nroot\r\n--b--\r\n";
+    for query in
+        ["username=ann", "next=/&username=ann", "user%6eame=ann", "Username=ann", "username[]=root", "x;username=ann"]
+    {
+        let target = format!("/login?{query}");
+        no_session(&gateway.request("POST", &target, FORM, b"username=root&password=x"));
+        let form = "Content-Type: multipart/form-data; boundary=b\r\n";
+        no_session(&gateway.request("POST", &target, form, multipart.as_bytes()));
+    }
+    for query in ["next=/home", "username=root", "user=ann&name=ann"] {
+        token(&gateway.request("POST", &format!("/login?{query}"), FORM, b"username=root&password=x"));
+    }
+    let gateway = start(&upstream, "user = { request_json = \"/user/name\" }", "");
+    let body = br#"{"user": {"name": "root"}}"#;
+    for query in ["user[name]=ann", "user=ann"] {
+        no_session(&gateway.request("POST", &format!("/login?{query}"), JSON, body));
+    }
+    token(&gateway.request("POST", "/login?next=/", JSON, body));
+    assert_eq!(Database::of(&gateway).events("login_unmatched").len(), 2);
+}

@@ -115,3 +115,20 @@ fn every_method_needs_a_session_preflights_too() {
     }
     assert!(upstream.received().is_empty());
 }
+
+#[test]
+fn a_login_path_is_open_to_the_login_alone_and_not_to_other_methods() {
+    let upstream = Upstream::hello();
+    let toml = "[[upstream]]\nurl = \"{upstream}\"\n\
+        [[upstream.route]]\npath = \"/session\"\nroles = [\"staff\"]\n\
+        [[upstream.login]]\npath = \"/session\"\nuser = { form = \"u\" }\n";
+    let gateway = Gateway::start(&upstream.url(), toml);
+    for method in ["GET", "HEAD", "POST"] {
+        assert_eq!(gateway.request(method, "/session", "", b"").status, 200, "{method}");
+    }
+    let token = gateway.login("ann").token;
+    for method in ["PUT", "PATCH", "DELETE", "OPTIONS"] {
+        assert_eq!(gateway.request(method, "/session", "", b"").status, 401, "{method}");
+        assert_eq!(gateway.request(method, "/session", &bearer(&token), b"").status, 403, "{method}");
+    }
+}

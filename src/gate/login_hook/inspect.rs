@@ -2,29 +2,41 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Response;
 use http::header::{CONTENT_ENCODING, HeaderMap};
+use http::{Response, request};
 use http_body::Body;
 
-use crate::error::Problem;
+use crate::error::{Code, Problem};
 use crate::gate::body::{RequestBody, ResponseBody};
+use crate::gate::client::Phases;
 use crate::http::fields::{self, Media};
 
 /// What was seen of a request's body: all of it, or nothing when it was larger than the bound.
 #[derive(Debug, Default)]
 pub(super) struct Inspected {
     whole: Option<(Media, Bytes)>,
+    /// The query: many applications do not tell its parameters from the fields of the body.
+    query: String,
 }
 
 impl Inspected {
     pub(super) async fn form_field(&self, name: &str) -> Option<String> {
-        match self.whole.as_ref()? {
+        let value = match self.whole.as_ref()? {
             (Media::Form, body) => fields::form_field(body, name),
             (Media::Multipart { boundary }, body) => fields::multipart_field(boundary, body.clone(), name).await,
             (Media::Json | Media::Other, _) => None,
-        }
+        };
+        value.filter(|value| fields::query_agrees(&self.query, name, value))
+    }
+
+    pub(super) fn json_field(&self, pointer: &str) -> Option<String> {
+        let value = fields::json_field(&self.json()?, pointer)?;
+        let outermost = pointer.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");
+        fields::query_agrees(&self.query, &outermost, &value).then_some(value)
     }
 
     pub(super) fn json(&self) -> Option<serde_json::Value> {
@@ -41,25 +53,44 @@ impl Inspected {
 /// # Errors
 /// [`RequestTimeout`](crate::error::Code::RequestTimeout) or [`InvalidRequest`](crate::error::Code::InvalidRequest) when
 /// it does not arrive.
-pub(super) async fn request(headers: &HeaderMap, body: &mut RequestBody, bound: usize) -> Result<Inspected, Problem> {
-    let media = Media::of(headers);
-    if matches!(media, Media::Other) || is_encoded(headers) {
+pub(super) async fn request(
+    request: &request::Parts,
+    body: &mut RequestBody,
+    bound: usize,
+) -> Result<Inspected, Problem> {
+    let media = Media::of(&request.headers);
+    if matches!(media, Media::Other) || is_encoded(&request.headers) {
         return Ok(Inspected::default());
     }
+    let query = request.uri.query().unwrap_or_default().to_owned();
     let (seen, whole) = body.read(bound).await?;
     body.put_back(seen.clone());
-    Ok(Inspected { whole: whole.then_some((media, seen)) })
+    Ok(Inspected { whole: whole.then_some((media, seen)), query })
 }
 
-/// Looks at a response's body: its JSON, when it is that and within the bound.
-pub(super) async fn response(response: &mut Response<ResponseBody>, bound: usize) -> Option<serde_json::Value> {
+/// Looks at a response's body: its JSON, when it is that and within the bound. All of it is to come within `timeout`, since
+/// the client gets nothing before.
+///
+/// # Errors
+/// [`Code::UpstreamTimeout`].
+pub(super) async fn response(
+    response: &mut Response<ResponseBody>,
+    bound: usize,
+    timeout: Duration,
+    phases: &Phases,
+) -> Result<Option<serde_json::Value>, Problem> {
     if !matches!(Media::of(response.headers()), Media::Json) || is_encoded(response.headers()) {
-        return None;
+        return Ok(None);
     }
     let body = response.body_mut();
     let mut seen = BytesMut::new();
+    phases.response_awaited(timeout);
     let whole = loop {
-        match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => phases.poll_response_limit(cx).map(|_| Err(Problem::new(Code::UpstreamTimeout))),
+        });
+        match frame.await? {
             None => break true,
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -72,10 +103,11 @@ pub(super) async fn response(response: &mut Response<ResponseBody>, bound: usize
             break false;
         }
     };
+    phases.response_begun();
     let seen = seen.freeze();
     body.put_back(seen.clone());
     // One with a key twice is none: the client may read the other one.
-    if whole { fields::json_document(&seen) } else { None }
+    Ok(if whole { fields::json_document(&seen) } else { None })
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {

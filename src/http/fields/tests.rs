@@ -284,3 +284,25 @@ fn a_json_body_has_every_key_once() {
     }
     assert_eq!(json_document(&b"[".repeat(100_000)), None);
 }
+
+#[test]
+fn a_content_type_in_a_second_spelling_is_none() {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, "application/x-www-form-urlencoded".parse().unwrap());
+    assert_eq!(Media::of(&headers), Media::Form);
+    for name in ["content_type", "contenttype", "content.type"] {
+        let mut headers = headers.clone();
+        headers.insert(name, "application/json".parse().unwrap());
+        assert_eq!(Media::of(&headers), Media::Other, "{name}");
+    }
+}
+
+#[test]
+fn a_name_of_many_brackets_is_looked_at_once() {
+    let began = crate::clock::monotonic();
+    for unit in ["[", "u[", "%5B"] {
+        let body = format!("{}=1&user=alice", unit.repeat(64 * 1024 / unit.len()));
+        assert_eq!(form_field(body.as_bytes(), "user").as_deref(), Some("alice"));
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+}

@@ -229,3 +229,15 @@ fn the_body_is_framed_as_it_is_sent_on_whatever_the_client_said() {
         assert_eq!(framing, expected);
     }
 }
+
+#[test]
+fn a_trailer_is_no_second_place_for_what_belongs_to_the_headers() {
+    for name in
+        ["Host", "Content-Length", "Content_Length", "Content-Type", "Cookie", "Authorization", "Transfer_Encoding"]
+    {
+        let mut trailers = headers(&[("X-Checksum", "1")]);
+        trailers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::from_static("x"));
+        trailers_to_upstream(&mut trailers, &names());
+        assert_eq!(trailers.len(), 1, "{name}");
+    }
+}

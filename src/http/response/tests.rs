@@ -77,8 +77,8 @@ fn responses_that_have_no_body_have_none_whatever_they_say() {
     {
         for length in ["Content-Length: 50\r\n", "Transfer-Encoding: chunked\r\n", ""] {
             let text = format!("HTTP/1.1 {status}\r\n{length}\r\n");
-            let (head, body, _, _) = read(text.as_bytes(), &method, 1000).unwrap();
-            assert!(body.is_empty() && head.keep_alive, "{text}");
+            let (_, body, _, _) = read(text.as_bytes(), &method, 1000).unwrap();
+            assert!(body.is_empty(), "{text}");
         }
     }
 }
@@ -171,4 +171,27 @@ fn a_body_that_breaks_off_is_incomplete() {
 fn bytes_behind_the_end_are_left_for_the_caller_to_see() {
     let (_, _, _, left) = read(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1", &Method::GET, 1000).unwrap();
     assert_eq!(left, 8);
+}
+
+#[test]
+fn a_body_announced_for_a_status_without_one_costs_the_connection() {
+    for (text, method, keep_alive) in [
+        ("HTTP/1.1 204 No Content\r\n\r\n", Method::GET, true),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Method::GET, true),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", Method::GET, false),
+        ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", Method::GET, false),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Method::GET, true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD, true),
+    ] {
+        let head = take_head(&mut BytesMut::from(text), &method).unwrap().unwrap();
+        assert_eq!((head.framing, head.keep_alive), (Framing::Length(0), keep_alive), "{text}");
+        let length = head.response.headers().get(CONTENT_LENGTH);
+        assert!(length.is_none() || head.response.status() != StatusCode::NO_CONTENT, "{text}");
+    }
+}
+
+#[test]
+fn trailers_that_a_bare_line_feed_ends_swallow_nothing() {
+    let text = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\nHTTP/1.1 200 OK\r\nB: c\r\n\r\n";
+    assert_eq!(read(text, &Method::GET, 1000).unwrap_err(), Malformed::Chunk);
 }
