@@ -73,7 +73,7 @@ impl Session {
 
     /// The client address that it is bound to.
     pub fn bound_ip(&self) -> Option<IpAddr> {
-        let address = Ipv6Addr::from_octets(self.bound_ip);
+        let address = Ipv6Addr::from(self.bound_ip);
         (!address.is_unspecified()).then(|| IpAddr::V6(address).to_canonical())
     }
 
@@ -161,7 +161,7 @@ mod tests {
     fn an_address_reads_back_as_it_was() {
         for text in ["192.0.2.7", "2001:db8::7"] {
             let address: IpAddr = text.parse().unwrap();
-            let back = IpAddr::V6(Ipv6Addr::from_octets(octets(Some(address)))).to_canonical();
+            let back = IpAddr::V6(Ipv6Addr::from(octets(Some(address)))).to_canonical();
             assert_eq!(back, address);
         }
     }

@@ -51,7 +51,12 @@ impl Postgres {
         let deadline = Instant::from_std(clock::monotonic() + limit);
         match timeout_at(deadline, self.pool.get()).await {
             Ok(Ok(client)) => Ok((Call { limit, deadline }, client)),
-            Ok(Err(PoolError::Timeout(_))) | Err(_) => Err(StoreError::Timeout(limit)),
+            Ok(Err(PoolError::Timeout(_))) | Err(_) => {
+                // With every connection open and busy it is we who ask too much; the server may be in the best of health.
+                // If it is not, the calls on those connections say so.
+                let pool = self.pool.status();
+                Err(if pool.size >= pool.max_size { StoreError::Overloaded } else { StoreError::Timeout(limit) })
+            }
             // Only connecting can fail here, and whatever is the matter with that, the store is not reached.
             Ok(Err(PoolError::Backend(error))) => Err(StoreError::Unreachable(Box::new(error))),
             Ok(Err(error @ (PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)))) => {
