@@ -103,9 +103,7 @@ async fn exchanged(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Problem::with_detail(Code::UpstreamUnreachable, "The application switched protocols unasked."));
     }
-    let mut response = response.map(|()| ResponseBody::streaming(connection));
-    forwarding::to_client(response.headers_mut());
-    Ok(response)
+    Ok(response.map(|()| ResponseBody::streaming(connection)))
 }
 
 /// Room for the head of most requests.

@@ -136,12 +136,6 @@ fn write_field(out: &mut BytesMut, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Makes an application's response headers those of the response to the client.
-pub fn to_client(headers: &mut HeaderMap) {
-    remove_connection_options(headers);
-    remove_matching(headers, is_hop_by_hop);
-}
-
 /// Removes from a request's trailers what only we may say, what belongs to one connection, and what means something in
 /// the headers alone.
 pub fn trailers_to_upstream(trailers: &mut HeaderMap, names: &identity::Names) {
@@ -194,14 +188,6 @@ fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-fn remove_connection_options(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        for name in connection_options(headers) {
-            headers.remove(name);
-        }
-    }
-}
-
 /// Removes the fields that `condemned` picks. Most messages have none or one, so nothing is collected up front.
 fn remove_matching(headers: &mut HeaderMap, condemned: impl Fn(&HeaderName) -> bool) {
     while let Some(name) = headers.keys().find(|name| condemned(name)).cloned() {
@@ -210,7 +196,7 @@ fn remove_matching(headers: &mut HeaderMap, condemned: impl Fn(&HeaderName) -> b
 }
 
 /// RFC 9110 section 7.6.1 and the older names that are still sent. Framing is written anew by the connection that sends.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     // As text, which is told apart by its length first; each comparison with a name of the `http` crate would be a call.
     matches!(
         name.as_str(),

@@ -6,9 +6,11 @@
 use std::ops::Range;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use smallvec::SmallVec;
+
+use super::forwarding::is_hop_by_hop;
 
 /// The largest head of a response.
 pub const MAX_HEAD: usize = 128 * 1024;
@@ -43,7 +45,7 @@ pub enum Malformed {
 /// A head and what follows it.
 #[derive(Debug)]
 pub struct Head {
-    /// Status and headers.
+    /// Status and headers, without those that end at this connection.
     pub response: Response<()>,
     /// How the body is delimited.
     pub framing: Framing,
@@ -141,17 +143,74 @@ fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malform
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     headers.reserve(places.len());
+    let mut hop = Hop::default();
     for (name, value) in &places {
         let name = head.get(name.clone()).and_then(|name| HeaderName::from_bytes(name).ok()).ok_or(Malformed::Head)?;
         if value.end > head.len() || value.start > value.end {
             return Err(Malformed::Head);
         }
         let value = HeaderValue::from_maybe_shared(head.slice(value.clone())).map_err(|_| Malformed::Head)?;
-        headers.append(name, value);
+        if hop.keeps(&name, &value)? {
+            headers.append(name, value);
+        }
     }
-    let (framing, clear) = framing(method, code, headers, is_http_11)?;
-    let keep_alive = clear && is_http_11 && framing != Framing::UntilClose && !says_close(headers);
+    for name in hop.options() {
+        headers.remove(name);
+    }
+    let (framing, clear) = framing(method, code, headers, &hop, is_http_11)?;
+    let keep_alive = clear && is_http_11 && framing != Framing::UntilClose && !hop.closes;
     Ok(Some(Head { response, framing, keep_alive }))
+}
+
+/// What a head says about this connection alone. It is taken out while the head is read, and not looked for afterwards.
+#[derive(Debug, Default)]
+struct Hop {
+    connection: SmallVec<[HeaderValue; 1]>,
+    closes: bool,
+    codings: SmallVec<[HeaderValue; 1]>,
+    length: Option<u64>,
+}
+
+impl Hop {
+    /// Takes note of a field, and says whether it goes on to the client (RFC 9110 section 7.6.1).
+    fn keeps(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Malformed> {
+        match name.as_str() {
+            "connection" => {
+                self.closes |= options(value).any(|option| option.eq_ignore_ascii_case(b"close"));
+                self.connection.push(value.clone());
+                Ok(false)
+            }
+            "transfer-encoding" => {
+                self.codings.push(value.clone());
+                Ok(false)
+            }
+            // The same one several times is tolerated and made one.
+            "content-length" => {
+                let length = length(value)?;
+                match self.length.replace(length) {
+                    None => Ok(true),
+                    Some(first) if first == length => Ok(false),
+                    Some(_) => Err(Malformed::Length),
+                }
+            }
+            _ => Ok(!is_hop_by_hop(name)),
+        }
+    }
+
+    /// The fields that `Connection` names, which end here too. How the body is delimited and what it is cannot be among
+    /// them.
+    fn options(&self) -> impl Iterator<Item = HeaderName> {
+        self.connection
+            .iter()
+            .flat_map(options)
+            .filter(|option| !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive"))
+            .filter_map(|option| HeaderName::from_bytes(option).ok())
+            .filter(|name| !matches!(name.as_str(), "content-length" | "content-type"))
+    }
+}
+
+fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// RFC 9112 section 6.3, and whether it left no doubt.
@@ -159,21 +218,16 @@ fn framing(
     method: &Method,
     status: StatusCode,
     headers: &mut HeaderMap,
+    hop: &Hop,
     is_http_11: bool,
 ) -> Result<(Framing, bool), Malformed> {
-    let chunked = match headers.contains_key(TRANSFER_ENCODING) {
-        false => false,
-        true => {
-            let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-            let only_chunked = matches!((codings.next(), codings.next()), (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked"));
-            // Codings inside the chunks were not asked for, and HTTP/1.0 knows none.
-            if !only_chunked || !is_http_11 {
-                return Err(Malformed::Length);
-            }
-            true
-        }
+    let chunked = match hop.codings.as_slice() {
+        [] => false,
+        [one] if one.as_bytes().eq_ignore_ascii_case(b"chunked") && is_http_11 => true,
+        // Codings inside the chunks were not asked for, and HTTP/1.0 knows none.
+        _ => return Err(Malformed::Length),
     };
-    let length = length(headers)?;
+    let length = hop.length;
     let bodiless = *method == Method::HEAD
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -198,38 +252,12 @@ fn framing(
     }
 }
 
-/// The content length; the same one several times is tolerated and made one.
-fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Malformed> {
-    let mut found: Option<u64> = None;
-    let mut count = 0;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        let digits = value.as_bytes();
-        if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
-            return Err(Malformed::Length);
-        }
-        let number = digits.iter().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-        if found.is_some_and(|first| first != number) {
-            return Err(Malformed::Length);
-        }
-        found = Some(number);
-        count += 1;
+fn length(value: &HeaderValue) -> Result<u64, Malformed> {
+    let digits = value.as_bytes();
+    if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Malformed::Length);
     }
-    if count > 1 {
-        let first = headers.get(CONTENT_LENGTH).cloned();
-        headers.remove(CONTENT_LENGTH);
-        if let Some(first) = first {
-            headers.insert(CONTENT_LENGTH, first);
-        }
-    }
-    Ok(found)
-}
-
-fn says_close(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    Ok(digits.iter().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
 impl Framing {

@@ -197,14 +197,6 @@ fn trailers_carry_no_identity() {
 }
 
 #[test]
-fn a_response_loses_its_hop_by_hop_fields_alone() {
-    let mut headers =
-        headers(&[("Connection", "close, X-Hop"), ("X-Hop", "1"), ("Server", "app"), ("Set-Cookie", "a=b")]);
-    to_client(&mut headers);
-    assert_eq!(headers.len(), 2);
-}
-
-#[test]
 fn the_body_is_framed_as_it_is_sent_on_whatever_the_client_said() {
     let host = HeaderValue::from_static("a");
     let origin = Origin::new("192.0.2.7".parse().unwrap(), Scheme::Http);

@@ -195,3 +195,24 @@ fn trailers_that_a_bare_line_feed_ends_swallow_nothing() {
     let text = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\nHTTP/1.1 200 OK\r\nB: c\r\n\r\n";
     assert_eq!(read(text, &Method::GET, 1000).unwrap_err(), Malformed::Chunk);
 }
+
+#[test]
+fn the_fields_of_this_connection_end_here_and_the_others_go_on() {
+    let text = "HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\n\
+                Server: app\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\nContent-Length: 0\r\n\r\n";
+    let found = head(text).unwrap().unwrap();
+    let mut names: Vec<&str> = found.response.headers().keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["content-length", "server", "set-cookie"]);
+    assert_eq!(found.response.headers().get_all("set-cookie").iter().count(), 2);
+    assert!(!found.keep_alive);
+}
+
+#[test]
+fn connection_cannot_drop_what_delimits_and_describes_the_body() {
+    let text = "HTTP/1.1 200 OK\r\nConnection: content-length, content-type\r\nContent-Type: text/plain\r\n\
+                Content-Length: 5\r\n\r\n";
+    let found = head(text).unwrap().unwrap();
+    assert_eq!(found.response.headers().len(), 2);
+    assert_eq!(found.framing, Framing::Length(5));
+}
