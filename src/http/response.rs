@@ -3,13 +3,16 @@
 //! Pure functions on a buffer of what was received so far. Whatever leaves a doubt about where a response ends is an
 //! error: a connection on which two parties disagree about that must not be used again, let alone by another client.
 
+mod chunked;
+
 use std::ops::Range;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use smallvec::SmallVec;
 
+pub use self::chunked::Chunk;
 use super::forwarding::is_hop_by_hop;
 
 /// The largest head of a response.
@@ -18,9 +21,6 @@ pub const MAX_HEAD: usize = 128 * 1024;
 const MAX_FIELDS: usize = 128;
 /// As many as most responses have; more of them cost an allocation.
 const COMMON_FIELDS: usize = 24;
-/// The longest line that gives a chunk's size, and all trailers together.
-const MAX_CHUNK_LINE: usize = 256;
-const MAX_TRAILERS: usize = 16 * 1024;
 
 /// Why a response cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,21 +62,6 @@ pub enum Framing {
     Chunked(Chunk),
     /// Everything until the connection is closed.
     UntilClose,
-}
-
-/// Where in a chunked body we are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chunk {
-    /// At a chunk's size.
-    Size,
-    /// In a chunk with so many bytes to come.
-    Data(u64),
-    /// At the line break after a chunk.
-    End,
-    /// After the last chunk.
-    Trailers,
-    /// Behind the end.
-    Done,
 }
 
 /// A piece of a body.
@@ -301,43 +286,6 @@ impl Framing {
     }
 }
 
-impl Chunk {
-    fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Piece>, Malformed> {
-        loop {
-            match self {
-                Self::Size => {
-                    let Some(line) = take_line(buffer, MAX_CHUNK_LINE)? else { return Ok(None) };
-                    *self = match chunk_size(&line)? {
-                        0 => Self::Trailers,
-                        size => Self::Data(size),
-                    };
-                }
-                Self::Data(remaining) => {
-                    let piece = take_data(buffer, remaining);
-                    if *remaining == 0 {
-                        *self = Self::End;
-                    }
-                    return Ok(piece);
-                }
-                Self::End => match buffer.get(..2) {
-                    None => return Ok(None),
-                    Some(b"\r\n") => {
-                        buffer.advance(2);
-                        *self = Self::Size;
-                    }
-                    Some(_) => return Err(Malformed::Chunk),
-                },
-                Self::Trailers => {
-                    let Some(trailers) = take_trailers(buffer)? else { return Ok(None) };
-                    *self = Self::Done;
-                    return Ok(Some(if trailers.is_empty() { Piece::End } else { Piece::Trailers(trailers) }));
-                }
-                Self::Done => return Ok(Some(Piece::End)),
-            }
-        }
-    }
-}
-
 fn take_data(buffer: &mut BytesMut, remaining: &mut u64) -> Option<Piece> {
     if buffer.is_empty() {
         return None;
@@ -345,69 +293,6 @@ fn take_data(buffer: &mut BytesMut, remaining: &mut u64) -> Option<Piece> {
     let length = usize::try_from(*remaining).unwrap_or(usize::MAX).min(buffer.len());
     *remaining -= length as u64;
     Some(Piece::Data(buffer.split_to(length).freeze()))
-}
-
-/// A line without its CRLF. A bare LF or CR is no line end here.
-fn take_line(buffer: &mut BytesMut, longest: usize) -> Result<Option<BytesMut>, Malformed> {
-    match buffer.iter().position(|byte| *byte == b'\n') {
-        Some(end) if end > longest => Err(Malformed::Chunk),
-        Some(end) => {
-            let mut line = buffer.split_to(end + 1);
-            if !line.ends_with(b"\r\n") {
-                return Err(Malformed::Chunk);
-            }
-            line.truncate(line.len() - 2);
-            Ok(Some(line))
-        }
-        None if buffer.len() > longest => Err(Malformed::Chunk),
-        None => Ok(None),
-    }
-}
-
-/// RFC 9112 section 7.1: hexadecimal digits, then extensions, which end here.
-fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
-    let (digits, extensions) = match line.iter().position(|byte| matches!(byte, b';' | b' ' | b'\t')) {
-        Some(end) => line.split_at(end),
-        None => (line, &[][..]),
-    };
-    let padding = extensions.trim_ascii_start();
-    if digits.is_empty() || digits.len() > 15 || !(padding.is_empty() || padding.starts_with(b";")) {
-        return Err(Malformed::Chunk);
-    }
-    if extensions.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
-        return Err(Malformed::Chunk);
-    }
-    digits.iter().try_fold(0_u64, |size, digit| {
-        let value = char::from(*digit).to_digit(16).ok_or(Malformed::Chunk)?;
-        Ok(size * 16 + u64::from(value))
-    })
-}
-
-fn take_trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed> {
-    if buffer.starts_with(b"\r\n") {
-        buffer.advance(2);
-        return Ok(Some(HeaderMap::new()));
-    }
-    let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return if buffer.len() > MAX_TRAILERS { Err(Malformed::Chunk) } else { Ok(None) };
-    };
-    if end > MAX_TRAILERS {
-        return Err(Malformed::Chunk);
-    }
-    let block = buffer.split_to(end + 4);
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    // A bare line feed may have ended them earlier for the parser than for us.
-    let fields = match httparse::parse_headers(&block, &mut fields) {
-        Ok(httparse::Status::Complete((length, fields))) if length == block.len() => fields,
-        Ok(_) | Err(_) => return Err(Malformed::Chunk),
-    };
-    let mut trailers = HeaderMap::with_capacity(fields.len());
-    for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::Chunk)?;
-        let value = HeaderValue::from_bytes(field.value).map_err(|_| Malformed::Chunk)?;
-        trailers.append(name, value);
-    }
-    Ok(Some(trailers))
 }
 
 #[cfg(test)]
