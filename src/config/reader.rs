@@ -38,6 +38,11 @@ impl fmt::Display for Fault {
     }
 }
 
+/// A source as the operator named it. The library would show a file's path from where the program happens to run.
+pub(super) fn place(source: &figment::Source) -> String {
+    source.file_path().map_or_else(|| source.to_string(), |path| path.display().to_string())
+}
+
 /// The list of faults that all tables of one configuration share.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
@@ -56,7 +61,7 @@ impl Faults {
 
     pub(super) fn add(&self, key: String, tag: Tag, message: String) {
         let source = self.figment.get_metadata(tag).map_or_else(String::new, |metadata| match &metadata.source {
-            Some(source) => source.to_string(),
+            Some(source) => place(source),
             None => metadata.name.to_string(),
         });
         self.list.borrow_mut().push(Fault { key, source, message });

@@ -9,7 +9,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
 use super::Invalid;
-use super::reader::{Fault, Faults, Table};
+use super::reader::{Fault, Faults, Table, place};
 
 /// Where settings come from.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +87,7 @@ impl Sources {
         }
         let entries = figment.extract::<Dict>().map_err(|error| {
             let source = error.metadata.as_ref().and_then(|metadata| metadata.source.as_ref());
-            whole(&source.map(ToString::to_string).unwrap_or_default(), in_one_line(&error.kind.to_string()))
+            whole(&source.map(place).unwrap_or_default(), in_one_line(&error.kind.to_string()))
         })?;
         let faults = Faults::new(figment);
         Ok((Table::root(entries, faults.clone()), faults))
