@@ -57,7 +57,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The store's settings cannot work.
-    #[error("{}", sessions::causes(.0))]
+    #[error("{}", crate::error::causes(.0))]
     Store(#[source] StoreError),
     /// The access log cannot be written.
     #[error("log.access: {} cannot be opened for writing: {source}", path.display())]
@@ -109,7 +109,7 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let (stop_tasks, tasks_stopping) = watch::channel(false);
         let (dying, died) = watch::channel(false);
-        let mut tasks = vec![
+        let tasks = vec![
             side.spawn(sessions.clone().keep_store_up(tasks_stopping.clone())),
             side.spawn(sessions.clone().write_touches(tasks_stopping)),
         ];
@@ -118,7 +118,8 @@ impl App {
         if let Some(listener) = ops_listener {
             let (workers, shared, sessions, stop) =
                 (metrics.clone(), shared.clone(), sessions.clone(), stopping.clone());
-            tasks.push(side.spawn(Ops { workers, shared, sessions, stop }.serve(listener)));
+            // It has no end of its own, and goes with the runtime.
+            side.spawn(Ops { workers, shared, sessions, stop }.serve(listener));
         }
         let mut workers = Vec::with_capacity(count);
         for (number, (listeners, metrics)) in sockets.into_iter().zip(metrics).enumerate() {
@@ -179,11 +180,7 @@ impl App {
         }
         stop_tasks.send_replace(true);
         side.block_on(async {
-            for (position, task) in tasks.into_iter().enumerate() {
-                // The operator's listener, the last one, has no end of its own.
-                if position >= 2 {
-                    task.abort();
-                }
+            for task in tasks {
                 let _ = task.await;
             }
         });

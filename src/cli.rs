@@ -96,7 +96,7 @@ fn migrate(sources: &Sources) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(&crate::sessions::causes(&error));
+            complain(&crate::error::causes(&error));
             ExitCode::from(match error {
                 StoreError::Settings { .. } | StoreError::Schema(_) => EXIT_CONFIG,
                 StoreError::Unreachable(_)

@@ -244,7 +244,10 @@ async fn check(
     let facts = Facts { user_agent, agent_memo, client_ip };
     let permit = match policy::check(session.clone(), &facts, gate.sessions.rules(), now.wall) {
         Ok(permit) => permit,
-        Err(refusal) => Box::pin(gate.sessions.settle(refusal, &session, &digest, &facts, now)).await?,
+        Err(refusal) => {
+            exchange.waited = true;
+            Box::pin(gate.sessions.settle(refusal, &session, &digest, &facts, now)).await?
+        }
     };
     if let Some(session) = permit.session() {
         gate.sessions.touch(session, client_ip, now.wall);

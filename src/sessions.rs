@@ -25,7 +25,7 @@ use self::cache::Cache;
 use self::health::Health;
 use self::touch::Touches;
 use crate::clock::{self, Moment, Timestamp};
-use crate::error::{Code, Problem};
+use crate::error::{Code, Problem, causes};
 use crate::metrics::{SharedMetrics, StoreCall};
 use crate::policy::{Facts, OnExceed, Rules};
 use crate::session::{Record, Session, SessionId, UserId};
@@ -270,16 +270,4 @@ impl Circumstances {
         let user_agent = String::from_utf8_lossy(facts.user_agent).into_owned();
         Self { user_agent, ip: facts.client_ip, now }
     }
-}
-
-/// An error with its causes, on one line.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    line
 }

@@ -13,7 +13,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         Ok(config) => {
             // Reads the store's URL and certificates, and goes no further.
             if let Err(error) = Store::open(&app::place(&config.store)) {
-                complain(&crate::sessions::causes(&error));
+                complain(&crate::error::causes(&error));
                 return ExitCode::from(EXIT_CONFIG);
             }
             let upstreams = config.upstreams.len();

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use super::client::Client;
 use super::exchange::Exchange;
 use super::upstream::Connection;
-use crate::error::{Code, Problem};
+use crate::error::{Code, Problem, causes};
 use crate::http::forwarding;
 
 /// The cause of a body's failure.
@@ -185,9 +185,8 @@ impl Body for ResponseBody {
                 Some(Ok(frame))
             }
             Some(Err(error)) => {
-                if let Some(exchange) = exchange {
-                    exchange.broke_off(&error);
-                }
+                // Too late for another status, but not for the log.
+                tracing::warn!(error = causes(&error), "the application broke off in the middle of a response");
                 Some(Err(error.into()))
             }
             None => None,

@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request};
 
 use super::client::Client;
-use super::upstream::{BodyFailure, Connection};
+use super::upstream::Connection;
 use crate::clock::{self, Moment, Uptime};
 use crate::error::Code;
 use crate::log::access::Line;
@@ -101,10 +101,12 @@ impl Exchange {
         self.method == Method::HEAD
     }
 
-    /// The request is on its way to the application.
-    pub(super) fn sent_upstream(&mut self) {
-        // A request that met its session in the cache is here a few microseconds later.
-        self.sent_upstream = Some(if self.waited { clock::uptime() } else { self.began.uptime });
+    /// The request is on its way to the application, as of the time that this answers.
+    pub(super) fn sent_upstream(&mut self) -> Uptime {
+        // A request that has waited for nothing is here a few microseconds later.
+        let now = if self.waited { clock::uptime() } else { self.began.uptime };
+        self.sent_upstream = Some(now);
+        now
     }
 
     /// The head of the application's response is here.
@@ -116,12 +118,6 @@ impl Exchange {
     /// Bytes of the response's body went to the client.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
-    }
-
-    /// The application broke off in the middle of its response: too late for another status, but not for the log.
-    #[expect(clippy::unused_self, reason = "the log line will name the request once requests have ids")]
-    pub(super) fn broke_off(&self, error: &BodyFailure) {
-        tracing::warn!(error = crate::sessions::causes(error), "the application broke off in the middle of a response");
     }
 
     /// The response has gone, whole or not. `connection` is the one to the application that it came on.

@@ -14,7 +14,7 @@ use super::exchange::Exchange;
 use super::login_hook;
 use super::login_page;
 use super::route::{self, Match};
-use super::upstream;
+use super::upstream::{self, Outgoing};
 use crate::error::{Code, Problem};
 use crate::http::credential;
 use crate::http::forwarding::{self, BodyLength, Origin, RequestLine, Telling};
@@ -38,7 +38,10 @@ pub(super) async fn to(
 
     // A login looks at the credential that the browser came with before it is taken away.
     let before = match watched {
-        Some(watched) => Some(Box::pin(login_hook::before(parts, &mut body, place.upstream, watched, permit)).await?),
+        Some(watched) => {
+            exchange.waited = true;
+            Some(Box::pin(login_hook::before(parts, &mut body, place.upstream, watched, permit)).await?)
+        }
         None => None,
     };
 
@@ -69,15 +72,17 @@ pub(super) async fn to(
 
     let asks_for_login = length == BodyLength::None
         && login_page::is_asked_for(place, permit, &parts.method, target.path(), &parts.headers);
-    let body = Some((body, length));
-    let mut response = exchanged(client, place.index, &parts.method, head, body, permit, exchange).await?;
+    let outgoing = Outgoing::new(head, body, length);
+    let mut response = exchanged(client, place.index, &parts.method, outgoing, permit, exchange).await?;
     if asks_for_login
         && login_page::leads_in_a_circle(place.upstream, target.path(), [host.as_ref(), Some(addressed)], &response)
     {
         parts.headers.remove(COOKIE);
         let mut head = BytesMut::with_capacity(HEAD);
         forwarding::write_request_head(&mut head, line, &parts.headers, &telling, BodyLength::None);
-        response = Box::pin(exchanged(client, place.index, &parts.method, head, None, permit, exchange)).await?;
+        exchange.waited = true;
+        let outgoing = Outgoing::bodiless(head);
+        response = Box::pin(exchanged(client, place.index, &parts.method, outgoing, permit, exchange)).await?;
     }
     match before {
         Some(before) => Box::pin(login_hook::after(client, before, response, client_ip, exchange)).await,
@@ -89,14 +94,12 @@ async fn exchanged(
     client: &Client,
     upstream: usize,
     method: &Method,
-    head: BytesMut,
-    body: Option<(RequestBody, BodyLength)>,
+    outgoing: Outgoing,
     permit: &Permit,
     exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, Problem> {
-    exchange.sent_upstream();
-    let now = exchange.began.uptime;
-    let sent = upstream::send(client, upstream, method, head, body, permit, now).await;
+    let now = exchange.sent_upstream();
+    let sent = upstream::send(client, upstream, method, outgoing, permit, now).await;
     exchange.answered_upstream();
     let (response, connection) = sent?;
     // Upgrades are not forwarded, so an application that switches protocols answers a question nobody asked.

@@ -8,21 +8,17 @@ mod connect;
 mod connection;
 mod pool;
 
-use bytes::BytesMut;
 use http::{Method, Response};
 
-pub(super) use self::connection::{BodyFailure, Connection};
-use self::connection::{Failure, Outgoing};
+use self::connection::Failure;
+pub(super) use self::connection::{Connection, Outgoing};
 pub use self::pool::Pool;
-use super::body::RequestBody;
 use super::client::Client;
 use crate::clock::Uptime;
 use crate::error::{Code, Problem};
-use crate::http::forwarding::BodyLength;
 use crate::policy::Permit;
 
-/// Sends a request on its way: its `head` as written, and its body in that length. It takes the proof that the policy let
-/// it pass.
+/// Sends a request on its way. It takes the proof that the policy let it pass.
 ///
 /// A request is sent a second time in one case only: it was put on a kept-alive connection that turned out to be closed,
 /// and nothing of it had been sent, its body included.
@@ -36,27 +32,21 @@ pub(super) async fn send(
     client: &Client,
     upstream: usize,
     method: &Method,
-    head: BytesMut,
-    body: Option<(RequestBody, BodyLength)>,
+    mut outgoing: Outgoing,
     _permit: &Permit,
     now: Uptime,
 ) -> Result<(Response<()>, Box<Connection>), Problem> {
     let gate = &client.gate;
     let settings = gate.config.upstreams.get(upstream).ok_or_else(|| Problem::new(Code::Internal))?;
     client.phases.response_awaited(settings.response_timeout);
-    let (body, length) = match body {
-        Some((body, length)) if length != BodyLength::None => (Some(body), length),
-        Some(_) | None => (None, BodyLength::None),
-    };
-    let mut outgoing = Outgoing { head, body, chunked: length == BodyLength::Chunked };
 
     if let Some(mut connection) = gate.pool.take(upstream, now) {
         gate.metrics.upstream_reused.increment();
         match connection.exchange(outgoing, method, &client.phases).await {
             Ok(response) => return Ok((response, connection)),
-            Err(Failure::Unstarted(head, body)) => {
+            Err(Failure::Unstarted(unsent)) => {
                 gate.metrics.upstream_retried.increment();
-                outgoing = Outgoing { head, body, chunked: length == BodyLength::Chunked };
+                outgoing = unsent;
             }
             Err(failure) => return Err(failed(&settings.name, failure)),
         }
@@ -89,7 +79,7 @@ fn failed(upstream: &str, failure: Failure) -> Problem {
             tracing::warn!(upstream, %error, "the application's answer cannot be understood");
             Problem::with_detail(Code::UpstreamUnreachable, "The application's answer cannot be understood.")
         }
-        Failure::Unstarted(..) => {
+        Failure::Unstarted(_) => {
             tracing::warn!(upstream, "a new connection to the application was closed before the request was sent");
             Problem::with_detail(Code::UpstreamUnreachable, "The application closed the connection.")
         }

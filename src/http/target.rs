@@ -79,11 +79,6 @@ impl Target {
         &self.path_and_query
     }
 
-    /// Path and query, to be moved into the request that is forwarded.
-    pub fn into_path_and_query(self) -> PathAndQuery {
-        self.path_and_query
-    }
-
     /// The authority of an absolute-form target, to be compared with the Host field.
     pub const fn authority(&self) -> Option<&Authority> {
         self.authority.as_ref()

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::{Sessions, causes};
+use super::Sessions;
+use crate::error::causes;
 use crate::store::{Migrated, StoreError};
 
 /// The pause between two tries to reach a store that is down: from here …

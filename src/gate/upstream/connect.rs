@@ -18,7 +18,7 @@ pub(super) async fn open(upstream: usize, settings: &Upstream) -> Result<Box<Con
         tracing::warn!(
             upstream = settings.name,
             address = settings.authority,
-            error = crate::sessions::causes(error),
+            error = crate::error::causes(error),
             "the application cannot be reached"
         );
         Problem::new(Code::UpstreamUnreachable)

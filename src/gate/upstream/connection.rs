@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use crate::clock::Uptime;
 use crate::gate::body::{Cause, RequestBody};
 use crate::gate::client::Phases;
+use crate::http::forwarding::BodyLength;
 use crate::http::response::{self, Framing, Head, Malformed, Piece};
 
 /// How much is read at a time: enough for a head and a small body, and few system calls for a large one.
@@ -65,20 +66,30 @@ struct Upload {
 
 /// A request as it goes out.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    /// Its head, as written.
-    pub(super) head: BytesMut,
-    /// Its body, if it has one.
-    pub(super) body: Option<RequestBody>,
-    /// Whether the body goes in chunks.
-    pub(super) chunked: bool,
+pub(in crate::gate) struct Outgoing {
+    head: BytesMut,
+    body: Option<RequestBody>,
+    chunked: bool,
+}
+
+impl Outgoing {
+    /// A request with its head as written, and the body that the head announces.
+    pub(in crate::gate) fn new(head: BytesMut, body: RequestBody, length: BodyLength) -> Self {
+        let body = (length != BodyLength::None).then_some(body);
+        Self { head, body, chunked: length == BodyLength::Chunked }
+    }
+
+    /// A request without a body.
+    pub(in crate::gate) const fn bodiless(head: BytesMut) -> Self {
+        Self { head, body: None, chunked: false }
+    }
 }
 
 /// Why there is no response.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The connection was closed before anything of the request was sent. Here it is again: its head and its body.
-    Unstarted(BytesMut, Option<RequestBody>),
+    /// The connection was closed before anything of the request was sent. Here it is again.
+    Unstarted(Outgoing),
     /// The application did not answer in time.
     TimedOut,
     /// The client did not send its body in time.
@@ -214,8 +225,8 @@ impl Connection {
                     Ok(0) => return Poll::Ready(Err(Failure::Broke(io::ErrorKind::WriteZero.into()))),
                     Ok(written) => upload.written(written),
                     Err(_) if !upload.begun => {
-                        let Upload { head, body, .. } = std::mem::take(upload);
-                        return Poll::Ready(Err(Failure::Unstarted(head, body)));
+                        let Upload { head, body, chunked, .. } = std::mem::take(upload);
+                        return Poll::Ready(Err(Failure::Unstarted(Outgoing { head, body, chunked })));
                     }
                     // It closed, but may have said why before: the response is read to its end.
                     Err(_) => {
