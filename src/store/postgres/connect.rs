@@ -206,7 +206,7 @@ fn system_roots() -> RootCertStore {
 
 fn tls(roots: RootCertStore) -> Result<ClientConfig, StoreError> {
     // Named here rather than installed for the whole process, which a library must not do.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| StoreError::Failed(Box::new(error)))?
