@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench may fail")]
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use session_gateway::clock;
-use session_gateway::policy::{IpMode, IpRule, OnExceed, Rules};
-use session_gateway::session::{Actor, Principal, UserId};
+use session_gateway::policy::{Facts, IpMode, IpRule, OnExceed, Rules};
+use session_gateway::session::{Actor, Format, Principal, UserId};
 use session_gateway::sessions::{NewLogin, Sessions, Settings};
 use session_gateway::store::{self, SqliteSettings, Store};
 use session_gateway::token::Digest;
@@ -62,6 +63,9 @@ fn start(ttl: Duration) -> Bench {
                 user_agent: None,
                 ip: None,
                 replaces: None,
+                format: Format::Opaque,
+                slide: None,
+                device: None,
             };
             digests.push(sessions.create(login, clock::wall()).await.unwrap().token.digest());
         }
@@ -70,22 +74,27 @@ fn start(ttl: Duration) -> Bench {
     Bench { runtime, sessions, digests, _directory: directory, _stop: stop }
 }
 
+const FACTS: Facts<'static> =
+    Facts { user_agent: b"bench/1.0", agent_memo: 0, client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+
 fn benches(c: &mut Criterion) {
     let warm = start(Duration::from_secs(3600));
-    warm.runtime.block_on(async {
+    let known: Vec<_> = warm.runtime.block_on(async {
+        let mut known = Vec::new();
         for digest in &warm.digests {
-            warm.sessions.load(digest, clock::uptime()).await.0.unwrap();
+            known.push(warm.sessions.load(digest, &FACTS, clock::now()).await.0.unwrap());
         }
+        known
     });
-    let now = clock::uptime();
+    let now = clock::now();
     let mut turn = warm.digests.iter().cycle();
     c.bench_function("hit", |b| b.iter(|| warm.sessions.recall(black_box(turn.next().unwrap()), now).unwrap()));
 
-    let mut turn = warm.digests.iter().cycle();
+    let mut turn = known.iter().cycle();
     c.bench_function("miss, SQLite", |b| {
         b.to_async(&warm.runtime).iter(|| {
-            let digest = turn.next().unwrap();
-            async { warm.sessions.find_anew(digest, clock::uptime()).await.0.unwrap() }
+            let session = turn.next().unwrap();
+            async { warm.sessions.find_anew(session, &FACTS, clock::now()).await.0.unwrap() }
         });
     });
     let mut number = 0_u64;
@@ -94,23 +103,24 @@ fn benches(c: &mut Criterion) {
             number += 1;
             let digest = Digest::of(&number.to_be_bytes());
             let sessions = &warm.sessions;
-            async move { sessions.load(&digest, clock::uptime()).await.0.unwrap_err() }
+            async move { sessions.load(&digest, &FACTS, clock::now()).await.0.unwrap_err() }
         });
     });
 
     let mut group = c.benchmark_group("stampede");
     group.throughput(Throughput::Elements(200));
-    let mut turn = warm.digests.iter().cycle();
+    let mut turn = known.iter().cycle();
     group.bench_function("200 misses of one token at once, SQLite", |b| {
         b.to_async(&warm.runtime).iter(|| {
-            let digest = *turn.next().unwrap();
+            let known = turn.next().unwrap().clone();
+            let digest = known.digest;
             let sessions = warm.sessions.clone();
             async move {
                 // The first one makes the others miss too.
-                let first = sessions.find_anew(&digest, clock::uptime()).await.0;
+                let first = sessions.find_anew(&known, &FACTS, clock::now()).await.0;
                 let others = (1..200).map(|_| {
                     let sessions = sessions.clone();
-                    tokio::spawn(async move { sessions.load(&digest, clock::uptime()).await.0.unwrap() })
+                    tokio::spawn(async move { sessions.load(&digest, &FACTS, clock::now()).await.0.unwrap() })
                 });
                 let others: Vec<_> = others.collect();
                 for other in others {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use session_gateway::clock::{Timestamp, Uptime};
 use session_gateway::policy::{self, Facts, IpMode, IpRule, OnAgentChange, Rules, UserAgentRule};
-use session_gateway::session::{Principal, Record, Session, SessionId, State, UserId};
+use session_gateway::session::{Format, Principal, Record, Session, SessionId, State, UserId};
 use session_gateway::token::{Digest, Token};
 use session_gateway::user_agent::{Fingerprint, Likeness};
 
@@ -31,9 +31,12 @@ fn session() -> Arc<Session> {
         ended_at: None,
         ended_by: None,
         user_enabled: true,
+        format: Format::Opaque,
+        slide: None,
+        device: None,
     };
     let agent = Fingerprint::of(AGENT.as_bytes(), Likeness::Family);
-    Arc::new(Session::new(&record, Some(agent), Uptime::from_micros(0)))
+    Arc::new(Session::new(&record, record.digest, Some(agent), Uptime::from_micros(0)))
 }
 
 fn rules() -> Rules {

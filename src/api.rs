@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /_sessions`, `GET /_sessions/current` | session (`own`) |
 //! | `DELETE /_sessions`, `/_sessions/current`, `/_sessions/{id}` | session (`own`) |
+//! | `POST /_sessions/rotate` | session (`rotate`) |
 //! | `POST /_sessions` | service key (`issue`) |
 //!
 //! A call that comes with the session cookie and changes something must prove that it comes from a page of this very
@@ -13,6 +14,7 @@ mod csrf;
 mod issue;
 mod own;
 mod query;
+mod rotate;
 mod show;
 
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::error::{Code, Problem};
 use crate::http::Scheme;
+use crate::http::credential::{Presented, Source};
 use crate::policy::{Auth, Permit};
 use crate::session::SessionId;
 use crate::sessions::Sessions;
@@ -42,10 +45,17 @@ pub struct Call<'a> {
     pub host: Option<&'a HeaderValue>,
     /// How the client spoke to us, or to the trusted proxy in front.
     pub scheme: Scheme,
-    /// Whether the credential came as a cookie, which a browser sends by itself.
-    pub by_cookie: bool,
+    /// The credential, if there is one.
+    pub presented: Option<Presented<'a>>,
     /// When.
     pub now: Timestamp,
+}
+
+impl Call<'_> {
+    /// Whether the credential came as a cookie, which a browser sends by itself.
+    fn by_cookie(&self) -> bool {
+        self.presented.is_some_and(|presented| presented.source == Source::Cookie)
+    }
 }
 
 /// One endpoint.
@@ -55,6 +65,8 @@ enum Endpoint {
     Collection,
     /// `/_sessions/current`
     Current,
+    /// `/_sessions/rotate`
+    Rotate,
     /// `/_sessions/{id}`
     One(SessionId),
 }
@@ -64,6 +76,7 @@ impl Endpoint {
         match path.strip_prefix("/_sessions").unwrap_or(path) {
             "" => Ok(Self::Collection),
             "/current" => Ok(Self::Current),
+            "/rotate" => Ok(Self::Rotate),
             rest => {
                 let id = rest.strip_prefix('/').filter(|id| !id.is_empty() && !id.contains('/'));
                 let id = id.ok_or_else(|| Problem::new(Code::NotFound))?;
@@ -77,6 +90,7 @@ impl Endpoint {
         match self {
             Self::Collection => "GET, HEAD, POST, DELETE",
             Self::Current => "GET, HEAD, DELETE",
+            Self::Rotate => "POST",
             Self::One(_) => "DELETE",
         }
     }
@@ -103,23 +117,26 @@ pub async fn answer(
     // Who has no session learns nothing about what is here, not even which paths and methods there are.
     let permit = admitted?;
     let endpoint = Endpoint::of(call.path)?;
-    let refuse_method = || Problem { allow: Some(endpoint.methods()), ..Problem::new(Code::MethodNotAllowed) };
-    match (endpoint, &request.method) {
+    let method = &request.method;
+    // Where the session is not what opens the call, a cookie beside the key says nothing.
+    if !is_safe(method) && permit.session().is_some() && call.by_cookie() {
+        csrf::require_same_origin(&request.headers, call.scheme, call.host)?;
+    }
+    match (endpoint, method) {
         (Endpoint::Collection, &Method::POST) => issue::create(&call, &request.headers, read).await,
         (Endpoint::Collection, &Method::GET | &Method::HEAD) => own::list(&call, &permit).await,
+        (Endpoint::Collection, &Method::DELETE) => own::end_several(&call, &permit).await,
         (Endpoint::Current, &Method::GET | &Method::HEAD) => own::current(&call, &permit).await,
-        (Endpoint::Collection | Endpoint::Current | Endpoint::One(_), &Method::DELETE) => {
-            if call.by_cookie {
-                csrf::require_same_origin(&request.headers, call.scheme, call.host)?;
-            }
-            match endpoint {
-                Endpoint::Collection => own::end_several(&call, &permit).await,
-                Endpoint::Current => own::end_current(&call, &permit).await,
-                Endpoint::One(id) => own::end_one(&call, &permit, id).await,
-            }
-        }
-        _ => Err(refuse_method()),
+        (Endpoint::Current, &Method::DELETE) => own::end_current(&call, &permit).await,
+        (Endpoint::Rotate, &Method::POST) => rotate::rotate(&call, &permit).await,
+        (Endpoint::One(id), &Method::DELETE) => own::end_one(&call, &permit, id).await,
+        _ => Err(Problem { allow: Some(endpoint.methods()), ..Problem::new(Code::MethodNotAllowed) }),
     }
+}
+
+/// RFC 9110 section 9.2.1.
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }
 
 /// A JSON answer that no cache keeps.

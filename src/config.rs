@@ -97,6 +97,8 @@ pub struct SessionSettings {
     pub lifetime: Option<Duration>,
     /// How often the last use of a session is written down.
     pub touch_interval: Duration,
+    /// How long a token that was rotated away stays usable.
+    pub rotate_grace: Duration,
 }
 
 /// How many live sessions a user may have.

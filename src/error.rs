@@ -73,6 +73,10 @@ codes! {
     MalformedToken => "malformed_token", 401, Client, Debug, "The session token is malformed.";
     /// A well-formed token of no session.
     UnknownToken => "unknown_token", 401, Client, Debug, "There is no session for this token.";
+    /// A JSON Web Token that cannot be accepted; the detail says why.
+    InvalidToken => "invalid_token", 401, Client, Debug, "The token cannot be accepted.";
+    /// A JSON Web Token whose time is over.
+    TokenExpired => "token_expired", 401, Client, Debug, "The token has expired.";
     /// The session's lifetime is over.
     SessionExpired => "session_expired", 401, Client, Debug, "The session has expired.";
     /// The session was not used for too long.
@@ -95,6 +99,12 @@ codes! {
     InvalidServiceKey => "invalid_service_key", 401, Client, Warn, "The service key is not known.";
     /// The user has as many sessions as allowed.
     TooManySessions => "too_many_sessions", 409, Client, Debug, "The user has as many sessions as the policy allows.";
+    /// The token was rotated away before; its successor is the one to use.
+    AlreadyRotated => "already_rotated", 409, Client, Debug, "This token has been rotated already; use its successor.";
+    /// What the call is about has changed in the meantime.
+    Conflict => "conflict", 409, Client, Debug, "The call does not fit what is there now.";
+    /// The user may only be touched by an administrator with more rights.
+    ProtectedUser => "protected_user", 403, Client, Warn, "This user is protected: the call needs the permission logout_all.";
     /// The session's roles do not open this route.
     RoleRequired => "role_required", 403, Client, Debug, "The session lacks a role that this route requires.";
     /// An unsafe call with a cookie and no proof of its origin.

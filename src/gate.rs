@@ -118,7 +118,7 @@ async fn pass(
     };
     let found = credential::present(&request.headers, &gate.config.token.credential);
     let presented = !matches!(found, Ok(None));
-    let by_cookie = matches!(&found, Ok(Some(found)) if found.source == credential::Source::Cookie);
+    let shown = found.as_ref().ok().copied().flatten();
     let admitted = admit(gate, auth, found, &request.headers, located.client_ip, exchange).await;
     exchange.session = admitted.as_ref().ok().and_then(|permit| permit.session().cloned());
 
@@ -131,7 +131,7 @@ async fn pass(
                 query: located.target.path_and_query().query().unwrap_or_default(),
                 host: located.host.as_ref(),
                 scheme: located.scheme,
-                by_cookie,
+                presented: shown,
                 now: exchange.began.wall,
             };
             let answered = api::answer(call, admitted, request, async |bound| body.read_whole(bound).await);
@@ -227,26 +227,26 @@ async fn check(
     if presented.shape != Shape::Plausible {
         return Err(Problem::new(Code::UnknownToken));
     }
-    let digest = Digest::of(presented.token);
-    let (found, how) = match gate.sessions.recall(&digest, now.uptime) {
-        Some(known) => known,
-        None => {
-            exchange.waited = true;
-            Box::pin(gate.sessions.load(&digest, now.uptime)).await
-        }
-    };
-    gate.metrics.looked_up(how);
-    let session = found?;
-
     let user_agent = headers.get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
     // Zero stands for "no memo".
     let agent_memo = gate.memo.hash_one(user_agent) | 1;
     let facts = Facts { user_agent, agent_memo, client_ip };
+
+    let digest = Digest::of(presented.token);
+    let (found, how) = match gate.sessions.recall(&digest, now) {
+        Some(known) => known,
+        None => {
+            exchange.waited = true;
+            Box::pin(gate.sessions.load(&digest, &facts, now)).await
+        }
+    };
+    gate.metrics.looked_up(how);
+    let session = found?;
     let permit = match policy::check(session.clone(), &facts, gate.sessions.rules(), now.wall) {
         Ok(permit) => permit,
         Err(refusal) => {
             exchange.waited = true;
-            Box::pin(gate.sessions.settle(refusal, &session, &digest, &facts, now)).await?
+            Box::pin(gate.sessions.settle(refusal, &session, &facts, now)).await?
         }
     };
     if let Some(session) = permit.session() {

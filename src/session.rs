@@ -5,6 +5,7 @@ mod identity;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -12,6 +13,7 @@ pub use self::cached::Session;
 pub use self::identity::Identity;
 use crate::clock::Timestamp;
 use crate::token::Digest;
+use crate::user_agent::Device;
 
 /// The public handle of a session. It opens nothing: only the token does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -212,6 +214,16 @@ named! {
     }
 }
 
+named! {
+    /// What the user of a session holds.
+    Format {
+        /// A random token, which the store knows by its digest.
+        Opaque => "opaque",
+        /// JSON Web Tokens that name the session, and a refresh token to get new ones, which the store knows by its digest.
+        Jwt => "jwt",
+    }
+}
+
 /// The state of a session as stored. "Expired" is not stored: it follows from the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -232,6 +244,8 @@ pub enum Actor {
     Service(String),
     /// The gateway itself, following the policy.
     Policy,
+    /// An administrator, through the administrator's calls.
+    Admin(UserId),
     /// Somebody at the command line.
     Operator,
 }
@@ -242,6 +256,7 @@ impl fmt::Display for Actor {
             Self::User(user) => write!(f, "user:{}", user.as_str()),
             Self::Service(name) => write!(f, "service:{name}"),
             Self::Policy => f.write_str("policy"),
+            Self::Admin(user) => write!(f, "admin:{}", user.as_str()),
             Self::Operator => f.write_str("operator"),
         }
     }
@@ -276,6 +291,12 @@ pub struct Record {
     pub ended_by: Option<String>,
     /// Whether its user may have sessions at all.
     pub user_enabled: bool,
+    /// What its user holds.
+    pub format: Format,
+    /// After how long without use it is over; `None` is never.
+    pub slide: Option<Duration>,
+    /// What its User-Agent said; `None` until it is known.
+    pub device: Option<Device>,
 }
 
 #[cfg(test)]

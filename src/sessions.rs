@@ -10,6 +10,7 @@ mod cache;
 mod create;
 mod find;
 mod health;
+mod rotate;
 mod settle;
 mod tasks;
 mod touch;

@@ -10,18 +10,22 @@
 //! Every state change writes its line of the audit log in the same transaction. Evictions are put down to the policy,
 //! everything else to the actor of the call.
 
+mod contract;
 mod postgres;
 mod schema;
 mod sqlite;
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::session::{Actor, EndReason, Principal, Record, SessionId, SuspendReason, UserId};
+use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
 use crate::token::Digest;
+use crate::user_agent::Device;
 
+pub use self::contract::{
+    Creation, Ended, Ending, Event, Found, Limit, NewSession, Offender, Position, Rotated, Rotation, Touch, Which,
+};
 pub use self::postgres::{PostgresSettings, SecretUrl};
 pub use self::sqlite::SqliteSettings;
 pub use crate::policy::OnExceed;
@@ -84,169 +88,6 @@ pub enum StoreError {
 /// The cause of a [`StoreError`].
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// A session to be created.
-#[derive(Clone, Debug)]
-pub struct NewSession {
-    /// Its id.
-    pub id: SessionId,
-    /// The digest of its token.
-    pub digest: Digest,
-    /// Its owner.
-    pub principal: Principal,
-    /// The time of creation, and of first use.
-    pub now: Timestamp,
-    /// When it expires; `None` is never.
-    pub expires_at: Option<Timestamp>,
-    /// The User-Agent that it is bound to; `None` binds it at its first use.
-    pub user_agent: Option<String>,
-    /// The client address that it is bound to; `None` binds it at its first use.
-    pub ip: Option<IpAddr>,
-    /// How many live sessions the user may have.
-    pub limit: Limit,
-    /// The session of the same browser that this one takes the place of, whoever's it is; it ends as
-    /// [`EndReason::Replaced`] before the limit is looked at.
-    pub replaces: Option<SessionId>,
-    /// Who creates it.
-    pub actor: Actor,
-}
-
-/// How many live sessions a user may have, and what gives way.
-///
-/// A session is live when it is active, unexpired and (under an idle timeout) not idle. The order of precedence is: the
-/// creating call, the user's own row, the policy.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// What the creating call says: `Some(None)` is unlimited, `None` says nothing.
-    pub by_call: Option<Option<NonZeroU32>>,
-    /// What the policy says for the user's roles; `None` is unlimited.
-    pub by_policy: Option<NonZeroU32>,
-    /// What gives way.
-    pub on_exceed: OnExceed,
-    /// Sessions last used before this moment are idle and hold no place.
-    pub idle_since: Option<Timestamp>,
-}
-
-impl Limit {
-    /// The limit that counts, given what the user's own row says; 0 there is unlimited.
-    fn resolve(&self, by_user: Option<u32>) -> Option<NonZeroU32> {
-        match (self.by_call, by_user) {
-            (Some(by_call), _) => by_call,
-            (None, Some(by_user)) => NonZeroU32::new(by_user),
-            (None, None) => self.by_policy,
-        }
-    }
-}
-
-/// What became of a creation.
-#[derive(Clone, Debug)]
-pub enum Creation {
-    /// The session exists. These ended for it: the one it replaces and those evicted.
-    Created {
-        /// Every session that ended in the same transaction.
-        ended: Vec<Ended>,
-    },
-    /// The user has as many sessions as allowed; nothing was changed, the session to be replaced included.
-    TooMany {
-        /// The limit.
-        limit: NonZeroU32,
-    },
-    /// The user is disabled; nothing was changed.
-    UserDisabled,
-}
-
-/// A session that just ended or was suspended: enough to forget it in every cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// The session's id.
-    pub id: SessionId,
-    /// The digest of its token.
-    pub digest: Digest,
-    /// Why it ended; `None` for a suspension.
-    pub reason: Option<EndReason>,
-}
-
-/// Which sessions to end.
-#[derive(Clone, Copy, Debug)]
-pub enum Which<'a> {
-    /// This one, whoever's it is.
-    One(SessionId),
-    /// Those of these that belong to the user.
-    OwnedBy(&'a UserId, &'a [SessionId]),
-    /// All of the user but this one.
-    AllBut(&'a UserId, SessionId),
-    /// All of the user.
-    AllOf(&'a UserId),
-}
-
-/// Why, by whom and when sessions are ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Ending<'a> {
-    /// Why. Among the ended sessions, `current` ends with [`EndReason::LoggedOut`] instead.
-    pub reason: EndReason,
-    /// The session from which its own user made the call, if any.
-    pub current: Option<SessionId>,
-    /// By whom.
-    pub actor: &'a Actor,
-    /// When.
-    pub now: Timestamp,
-}
-
-/// The use of a session, to be written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Touch {
-    /// The session's id.
-    pub id: SessionId,
-    /// When it was used.
-    pub at: Timestamp,
-    /// From where.
-    pub ip: IpAddr,
-}
-
-/// The offending request of a suspension.
-#[derive(Clone, Copy, Debug)]
-pub struct Offender<'a> {
-    /// Its client address.
-    pub ip: IpAddr,
-    /// Its User-Agent.
-    pub user_agent: &'a str,
-}
-
-/// A place in a list of sessions, newest created first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The creation time of the last session shown.
-    pub created_at: Timestamp,
-    /// Its id, which orders sessions of the same millisecond.
-    pub id: SessionId,
-}
-
-impl Position {
-    /// Before everything.
-    const FIRST: Self =
-        Self { created_at: Timestamp::from_millis(i64::MAX), id: SessionId::from_uuid(uuid::Uuid::max()) };
-}
-
-/// A line of the audit log that belongs to no change of a session.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// What happened: one of the stable kinds.
-    pub kind: &'static str,
-    /// When.
-    pub at: Timestamp,
-    /// The session, if one is concerned.
-    pub session: Option<SessionId>,
-    /// The user, if one is concerned.
-    pub user: Option<UserId>,
-    /// By whom.
-    pub actor: Actor,
-    /// From where.
-    pub ip: Option<IpAddr>,
-    /// With what.
-    pub user_agent: Option<String>,
-    /// More, as a JSON object.
-    pub detail: serde_json::Value,
-}
-
 macro_rules! delegate {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)*) => {
         impl Store {
@@ -274,11 +115,11 @@ delegate! {
     /// [`StoreError::Schema`] names the versions and what to do.
     check() -> ();
 
-    /// The session with this token digest, in whatever state.
+    /// The session with this token digest, in whatever state; also by a token that was rotated away.
     ///
     /// # Errors
     /// When the store cannot be asked.
-    find(digest: &Digest) -> Option<Record>;
+    find(digest: &Digest) -> Option<Found>;
 
     /// Creates a session under the user's limit, in one transaction that concurrent creations for the same user wait for.
     ///
@@ -291,7 +132,22 @@ delegate! {
     ///
     /// # Errors
     /// When the store cannot be asked.
-    bind(id: SessionId, user_agent: &str, ip: IpAddr) -> ();
+    bind(id: SessionId, user_agent: &str, device: &Device, ip: IpAddr) -> ();
+
+    /// Gives an active session another token. The old one stays usable for the grace, and is never forgotten while the
+    /// session is there: who comes with it later gives a theft away.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; the rotation may have happened, and nobody then has the new token. The old one is
+    /// good until its grace is over.
+    rotate(rotation: Rotation) -> Rotated;
+
+    /// Ends the session of a token that was rotated away and whose grace is over, and says which it was: two parties have
+    /// had its token.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    end_reused(digest: &Digest, offender: Offender<'_>, now: Timestamp) -> Option<Ended>;
 
     /// Suspends an active session. `None` when it is not active any more.
     ///

@@ -64,6 +64,16 @@ impl Digest {
         Self(bytes)
     }
 
+    /// What stands for a digest where a session is found by its id: the id, and zeros where no SHA-256 has so many of them.
+    /// No token has it.
+    pub fn of_id(id: &[u8; 16]) -> Self {
+        let mut bytes = [0; 32];
+        for (to, from) in bytes.iter_mut().zip(id) {
+            *to = *from;
+        }
+        Self(bytes)
+    }
+
     /// The digest as it is stored.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

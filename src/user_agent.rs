@@ -14,13 +14,13 @@ pub enum Likeness {
     Family,
 }
 
-/// A User-Agent reduced to what the policy compares: 128 bits of a SHA-256.
+/// A User-Agent reduced to what the policy compares: 96 bits of a SHA-256, since it lies in every cached session.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint([u8; 16]);
+pub struct Fingerprint([u8; 12]);
 
 impl Fingerprint {
     /// The fingerprint of nothing, not even of an empty header.
-    pub const NONE: Self = Self([0; 16]);
+    pub const NONE: Self = Self([0; 12]);
 
     /// The fingerprint of a User-Agent header's bytes. A missing header is the empty one.
     pub fn of(user_agent: &[u8], likeness: Likeness) -> Self {
@@ -29,7 +29,7 @@ impl Fingerprint {
             Likeness::Exact => Sha256::digest(String::from_utf8_lossy(user_agent).as_bytes()),
             Likeness::Family => Sha256::digest(family(&String::from_utf8_lossy(user_agent))),
         };
-        let mut short = [0; 16];
+        let mut short = [0; 12];
         for (to, from) in short.iter_mut().zip(digest) {
             *to = from;
         }
@@ -54,7 +54,7 @@ pub fn family(user_agent: &str) -> String {
 }
 
 /// What the listing of sessions says about a session's device.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Device {
     /// The operating system, `"Other"` when unknown.
     pub os: String,

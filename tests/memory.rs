@@ -14,13 +14,14 @@
 
 use std::alloc::System;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use session_gateway::clock;
 use session_gateway::metrics::SharedMetrics;
-use session_gateway::policy::{IpMode, IpRule, OnAgentChange, OnExceed, Rules, UserAgentRule};
+use session_gateway::policy::{Facts, IpMode, IpRule, OnAgentChange, OnExceed, Rules, UserAgentRule};
 use session_gateway::session::SessionId;
 use session_gateway::sessions::{Sessions, Settings};
 use session_gateway::store::{Settings as Place, SqliteSettings, Store};
@@ -28,6 +29,9 @@ use session_gateway::token::Digest;
 use session_gateway::user_agent::Likeness;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::sync::watch;
+
+const FACTS: Facts<'static> =
+    Facts { user_agent: b"test/1.0", agent_memo: 0, client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST) };
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -82,7 +86,7 @@ async fn use_once(sessions: &Sessions, numbers: std::ops::Range<usize>) {
     let numbers: Vec<usize> = numbers.collect();
     for batch in numbers.chunks(64) {
         let finds = batch.iter().map(|number| async move {
-            let (found, _) = sessions.load(&digest(*number), clock::uptime()).await;
+            let (found, _) = sessions.load(&digest(*number), &FACTS, clock::now()).await;
             assert!(!found.unwrap().identity.user().is_empty());
         });
         futures_util::future::join_all(finds).await;

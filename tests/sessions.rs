@@ -15,6 +15,8 @@ mod issuing;
 mod limits;
 #[path = "sessions/listing.rs"]
 mod listing;
+#[path = "sessions/rotating.rs"]
+mod rotating;
 
 use support::client::Response;
 use support::gateway::{Gateway, Issued};

@@ -38,6 +38,8 @@ mod fixture;
 mod living;
 #[path = "store/postgres_alone.rs"]
 mod postgres_alone;
+#[path = "store/rotating.rs"]
+mod rotating;
 #[path = "store/schema.rs"]
 mod schema;
 #[path = "store/sqlite_alone.rs"]

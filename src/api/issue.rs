@@ -14,8 +14,9 @@ use super::{Call, json};
 use crate::config::{Service, units};
 use crate::error::{Code, Problem};
 use crate::http::fields::{self, Media};
-use crate::session::{Actor, Principal, Role, UserId, parse_text};
+use crate::session::{Actor, Format, Principal, Role, UserId, parse_text};
 use crate::sessions::NewLogin;
+use crate::user_agent::Device;
 
 /// The largest body.
 const MAX_BODY: usize = 64 * 1024;
@@ -137,6 +138,7 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
         let known = "user, roles, name, email, lifetime, max_sessions, user_agent, ip, claims, format";
         return Err(Problem::invalid(unknown.clone(), format!("This field is unknown; known are: {known}.")));
     }
+    let device = user_agent.as_deref().map(Device::of);
     let max_by_policy = call.config.max_sessions.for_roles(roles.iter().map(Role::as_str));
     Ok(NewLogin {
         principal: Principal { user, roles, name, email, claims },
@@ -147,6 +149,9 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
         ip,
         replaces: None,
         actor,
+        format: Format::Opaque,
+        slide: None,
+        device,
     })
 }
 

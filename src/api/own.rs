@@ -113,14 +113,14 @@ fn counted(call: &Call<'_>, ended: usize, own_too: bool) -> Result<Response<Byte
 
 /// The browser forgets the cookie of a session that is over.
 fn clear_cookie(call: &Call<'_>, response: &mut Response<Bytes>) -> Result<(), Problem> {
-    if call.by_cookie {
+    if call.by_cookie() {
         let clear = cookie::clear_cookie(call.config.token.credential.cookie(), &call.config.token.cookie)?;
         response.headers_mut().insert(SET_COOKIE, clear);
     }
     Ok(())
 }
 
-fn caller(permit: &Permit) -> Result<(&Arc<Session>, UserId), Problem> {
+pub(super) fn caller(permit: &Permit) -> Result<(&Arc<Session>, UserId), Problem> {
     let session = permit.session().ok_or_else(|| Problem::new(Code::MissingToken))?;
     // It was an acceptable id when the session was created.
     let user = UserId::parse(&session.identity.user_text()).map_err(|_| Problem::new(Code::Internal))?;

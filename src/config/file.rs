@@ -163,6 +163,7 @@ fn session(mut table: Table, idle_timeout: Option<Duration>) -> SessionSettings 
         lifetime: table.time("lifetime", Some(Duration::from_secs(14 * 24 * 3600))),
         // Under an idle timeout a use must be written down well before the session counts as idle.
         touch_interval: idle_timeout.map_or(touch_interval, |idle| touch_interval.min(idle / 4)),
+        rotate_grace: table.time("rotate_grace", Some(Duration::from_secs(30))).unwrap_or_default(),
     }
 }
 

@@ -97,6 +97,7 @@ fn cases() -> Vec<Case> {
         ("session.lifetime", "[session]\nlifetime = \"0\"", shows!(|c| c.session.lifetime), "None"),
         ("session.idle_timeout", "[session]\nidle_timeout = \"15m\"", shows!(|c| c.rules.idle_timeout), "Some(900s)"),
         ("session.touch_interval", "[session]\ntouch_interval = \"7s\"", shows!(|c| c.session.touch_interval), "7s"),
+        ("session.rotate_grace", "[session]\nrotate_grace = \"0\"", shows!(|c| c.session.rotate_grace), "0ns"),
         ("policy.user_agent.mode", "[policy.user_agent]\nmode = \"off\"", shows!(|c| c.rules.user_agent), "None"),
         ("policy.user_agent.on_change", "[policy.user_agent]\non_change = \"log\"", shows!(|c| c.rules.user_agent), "Some(UserAgentRule { likeness: Family, on_change: Log })"),
         ("policy.ip.mode", "[policy.ip]\nmode = \"subnet\"", shows!(|c| c.rules.ip.mode), "Subnet"),

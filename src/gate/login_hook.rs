@@ -23,9 +23,10 @@ use crate::config::{Deliver, Field, Hook, Login, Upstream};
 use crate::error::{Code, Problem};
 use crate::http::cookie;
 use crate::policy::Permit;
-use crate::session::{Actor, EndReason, Principal, Role, Session, UserId, parse_text};
+use crate::session::{Actor, EndReason, Format, Principal, Role, Session, UserId, parse_text};
 use crate::sessions::{NewLogin, OwnedEnding, OwnedWhich};
 use crate::store::Event;
+use crate::user_agent::Device;
 
 /// What was seen of a watched request on its way in.
 pub(super) struct Before<'a> {
@@ -167,6 +168,9 @@ async fn login_succeeded(
                 lifetime: gate.config.session.lifetime,
                 max_by_call: None,
                 max_by_policy: limit,
+                format: Format::Opaque,
+                slide: None,
+                device: Some(Device::of(&before.user_agent)),
                 user_agent: Some(before.user_agent),
                 ip: Some(client_ip),
                 // A login always gets a new token, and the one the browser came with dies: no fixation.

@@ -67,6 +67,9 @@ impl fmt::Debug for CookieName {
     }
 }
 
+/// The longest that browsers keep a cookie.
+pub const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
+
 /// Which requests from other sites carry the cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameSite {

@@ -1,7 +1,7 @@
 //! The policy as a table of cases: no runtime, no store, time handed in.
 
 use super::*;
-use crate::session::{Principal, Record, SessionId, UserId};
+use crate::session::{Format, Principal, Record, SessionId, UserId};
 use crate::token::Digest;
 
 const CREATED: Timestamp = Timestamp::from_millis(1_000_000);
@@ -30,6 +30,9 @@ fn record() -> Record {
         ended_at: None,
         ended_by: None,
         user_enabled: true,
+        format: Format::Opaque,
+        slide: None,
+        device: None,
     }
 }
 
@@ -37,7 +40,7 @@ fn session(change: impl FnOnce(&mut Record)) -> Arc<Session> {
     let mut record = record();
     change(&mut record);
     let agent = record.user_agent.as_deref().map(|agent| Fingerprint::of(agent.as_bytes(), Likeness::Exact));
-    Arc::new(Session::new(&record, agent, crate::clock::Uptime::from_micros(0)))
+    Arc::new(Session::new(&record, record.digest, agent, crate::clock::Uptime::from_micros(0)))
 }
 
 fn facts(agent: &str, ip: &str) -> Facts<'static> {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Identity, Record, SessionId, State};
+use super::{Format, Identity, Record, SessionId, State};
 use crate::clock::{Timestamp, Uptime};
 use crate::token::Digest;
 use crate::user_agent::Fingerprint;
@@ -21,10 +21,14 @@ pub struct Session {
     pub identity: Identity,
     /// Its state when it was loaded.
     pub state: State,
-    /// The digest of the token that it was loaded for.
+    /// The digest that it was loaded for: its token's, or the [`Digest::of_id`] of its id.
     pub digest: Digest,
     /// Whether its user may have sessions at all.
     pub user_enabled: bool,
+    /// What its user holds.
+    pub format: Format,
+    /// Seconds without use after which it is over; 0 is never.
+    slide_secs: u32,
     /// [`NEVER`] for never.
     expires_at: Timestamp,
     /// All zeros for none, which no SHA-256 is.
@@ -42,15 +46,17 @@ pub struct Session {
 const NEVER: Timestamp = Timestamp::from_millis(i64::MAX);
 
 impl Session {
-    /// The cached form of a stored session, read at `read_at`. `user_agent` is the fingerprint of the record's User-Agent
-    /// under the policy in force.
-    pub fn new(record: &Record, user_agent: Option<Fingerprint>, read_at: Uptime) -> Self {
+    /// The cached form of a stored session, read at `read_at` for `digest`. `user_agent` is the fingerprint of the record's
+    /// User-Agent under the policy in force.
+    pub fn new(record: &Record, digest: Digest, user_agent: Option<Fingerprint>, read_at: Uptime) -> Self {
         Self {
             id: record.id,
             identity: Identity::new(record.id, &record.principal),
             state: record.state,
-            digest: record.digest,
+            digest,
             user_enabled: record.user_enabled,
+            format: record.format,
+            slide_secs: seconds(record.slide),
             expires_at: record.expires_at.unwrap_or(NEVER),
             user_agent: user_agent.unwrap_or(Fingerprint::NONE),
             bound_ip: octets(record.bound_ip),
@@ -64,6 +70,11 @@ impl Session {
     /// When it expires; `None` is never.
     pub fn expires_at(&self) -> Option<Timestamp> {
         (self.expires_at != NEVER).then_some(self.expires_at)
+    }
+
+    /// After how long without use it is over; `None` is never.
+    pub fn slide(&self) -> Option<Duration> {
+        (self.slide_secs != 0).then(|| Duration::from_secs(self.slide_secs.into()))
     }
 
     /// The User-Agent that it is bound to, in the form that the policy compares.
@@ -112,6 +123,7 @@ impl Session {
         let same = self.state == record.state
             && self.expires_at() == record.expires_at
             && self.user_enabled == record.user_enabled
+            && self.slide_secs == seconds(record.slide)
             && self.user_agent() == user_agent
             && self.bound_ip == octets(record.bound_ip)
             && self.identity.is_of(record.id, &record.principal);
@@ -132,6 +144,11 @@ impl Session {
     pub fn remember_agent(&self, memo: u64) {
         self.accepted_agent.store(memo, Ordering::Relaxed);
     }
+}
+
+/// A length of time in whole seconds, at least one; longer than a century is a century. 0 is none.
+fn seconds(slide: Option<Duration>) -> u32 {
+    slide.map_or(0, |slide| u32::try_from(slide.as_secs()).unwrap_or(u32::MAX).max(1))
 }
 
 /// What an optional address is stored as.

@@ -3,30 +3,36 @@
 //! Found sessions lie in one sharded map keyed by token digest; unknown tokens in a second, smaller one, so that a flood
 //! of guesses cannot push a session out. A set of the same sessions by their ids leads back from what the store calls them.
 //!
+//! # Several names of one session
+//! A session is held under the digest of its token, and, where a request names it otherwise, under the
+//! [`Digest::of_id`] of its id. Those other names (verified JSON Web Tokens, tokens that were rotated away) are aliases: facts
+//! about a token that no revocation changes, since they lead to the session, and the session is judged on every request.
+//!
 //! # Race: a load against a revocation
-//! A load that began before a revocation must not put its row into the cache after it. A load in flight is a placeholder in the
-//! map; [`Cache::forget`] uses `remove`, which takes the placeholder away too, so that the load's insertion is refused.
-//! `remove_if` and `retain` look at finished entries only and must not be used here. Requests that were already waiting for
-//! that load look again when it ends, find nothing, and load anew.
+//! A load that began before a revocation must not put its row into the cache after it. What is forgotten is therefore
+//! written down, and a load that ends looks whether its session was forgotten since it began ([`Forgotten`]); that needs
+//! no more than the session's id, which is all that another gateway tells. Besides, [`Cache::forget`] uses `remove`, which takes
+//! away the placeholder of a load in flight too; `remove_if` and `retain` look at finished entries only and must not be
+//! used here. Requests that were already waiting for that load look again when it ends, find nothing, and load anew.
 //!
 //! # The index says what the map says
 //! A lock is held wherever both change: when a load ends, when something is forgotten, when all is. A hit takes no part in
 //! it. Only an outdated entry whose load is in flight stands in the index alone, so that forgetting its session by id finds
-//! the placeholder; it goes when the load ends.
+//! the placeholder; it goes when the load ends. What is held under its id needs no index.
 
-use std::borrow::Borrow;
-use std::collections::HashSet;
-use std::collections::hash_map::RandomState;
+mod forgotten;
+mod index;
+
 use std::future::Future;
-use std::hash::{BuildHasher as _, Hash, Hasher};
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quick_cache::Lifecycle;
 use quick_cache::sync::{EntryAction, EntryResult};
 
-use crate::clock::Uptime;
+use self::forgotten::Forgotten;
+use self::index::Index;
+use crate::clock::{Timestamp, Uptime};
 use crate::error::Problem;
 use crate::metrics::Lookup;
 use crate::session::{Session, SessionId};
@@ -34,6 +40,7 @@ use crate::store::Ended;
 use crate::token::Digest;
 
 type Found = quick_cache::sync::Cache<Key, Arc<Session>, quick_cache::UnitWeighter, ahash::RandomState, Unindex>;
+type Aliases = quick_cache::sync::Cache<Digest, Alias, quick_cache::UnitWeighter, ahash::RandomState>;
 type Absent = quick_cache::sync::Cache<Digest, Uptime, quick_cache::UnitWeighter, ahash::RandomState>;
 
 type Guard<'a> =
@@ -43,11 +50,30 @@ type Guard<'a> =
 #[derive(Debug)]
 pub(super) struct Cache {
     found: Found,
+    aliases: Aliases,
     absent: Absent,
     index: Arc<Index>,
-    in_step: Mutex<()>,
+    in_step: Mutex<Forgotten>,
     ttl: Duration,
     negative_ttl: Option<Duration>,
+}
+
+/// What a token says that is not a session's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Alias {
+    /// The session that it stands for.
+    pub(super) id: SessionId,
+    /// From when on it is not good any more.
+    pub(super) until: Timestamp,
+    /// What it is.
+    pub(super) kind: AliasKind,
+}
+
+/// What an [`Alias`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AliasKind {
+    /// A token that was rotated away.
+    Retired,
 }
 
 /// What a load brought back.
@@ -55,12 +81,15 @@ pub(super) struct Cache {
 pub(super) enum Loaded {
     /// A session, in whatever state.
     Found(Arc<Session>),
+    /// Another name of a session.
+    Alias(Alias),
     /// There is no such token.
     Absent,
 }
 
 impl Cache {
-    /// A cache of at most `capacity` sessions, rounded up to whole shards, and a tenth as many unknown tokens.
+    /// A cache of at most `capacity` sessions, rounded up to whole shards, as many aliases, and a tenth as many unknown
+    /// tokens.
     pub(super) fn new(capacity: usize, ttl: Duration, negative_ttl: Option<Duration>) -> Self {
         let index = Arc::new(Index::default());
         let options = |items: usize| {
@@ -81,12 +110,25 @@ impl Cache {
             hasher(),
             quick_cache::sync::DefaultLifecycle::default(),
         );
-        Self { found, absent, index, in_step: Mutex::default(), ttl, negative_ttl }
+        // They are few where tokens are opaque, so no room is kept for them.
+        let aliases = Aliases::with(
+            100,
+            capacity as u64,
+            quick_cache::UnitWeighter,
+            hasher(),
+            quick_cache::sync::DefaultLifecycle::default(),
+        );
+        Self { found, aliases, absent, index, in_step: Mutex::default(), ttl, negative_ttl }
     }
 
     /// The session of a token when it is in the cache, however old.
     pub(super) fn peek(&self, digest: &Digest) -> Option<Arc<Session>> {
         self.found.get(&Key::of(digest)).filter(|session| session.digest == *digest)
+    }
+
+    /// What the token stands for, when it is known to be no session's own. It may be over.
+    pub(super) fn alias(&self, digest: &Digest) -> Option<Alias> {
+        self.aliases.get(digest)
     }
 
     /// Whether the token was found unknown a moment ago.
@@ -139,16 +181,29 @@ impl Cache {
                 return Err(Problem::new(crate::error::Code::Internal));
             }
         };
-        // The one that loaded before us may have found nothing; it wrote that down before it let us in.
+        // The one that loaded before us may have found something else than a session; it wrote that down before it let us in.
         if self.is_absent(digest, now) {
             return Ok((Loaded::Absent, Lookup::Coalesced));
         }
-        let mut loading =
-            Loading { cache: self, guard: Some(guard), landing: outdated.clone(), outdated: outdated.clone() };
+        if let Some(alias) = self.alias(digest) {
+            return Ok((Loaded::Alias(alias), Lookup::Coalesced));
+        }
+        let mut loading = Loading {
+            cache: self,
+            guard: Some(guard),
+            landing: outdated.clone(),
+            outdated: outdated.clone(),
+            began: self.in_step().now(),
+        };
         match load(outdated).await? {
             Loaded::Found(session) => {
                 loading.landing = Some(session.clone());
                 Ok((Loaded::Found(session), Lookup::Miss))
+            }
+            Loaded::Alias(alias) => {
+                self.aliases.insert(*digest, alias);
+                loading.landing = None;
+                Ok((Loaded::Alias(alias), Lookup::Miss))
             }
             Loaded::Absent => {
                 if let Some(ttl) = self.negative_ttl {
@@ -163,15 +218,23 @@ impl Cache {
 
     /// Forgets a session that ended or changed, and cancels loads of it that are in flight.
     pub(super) fn forget(&self, ended: &Ended) {
-        let in_step = self.in_step();
+        let mut in_step = self.in_step();
         self.found.remove(&Key::of(&ended.digest));
+        self.forget_in_step(ended.id, &mut in_step);
+    }
+
+    /// The same for a session of which only the id is known.
+    pub(super) fn forget_id(&self, id: SessionId) {
+        self.forget_in_step(id, &mut self.in_step());
+    }
+
+    fn forget_in_step(&self, id: SessionId, forgotten: &mut Forgotten) {
+        forgotten.push(id);
         // The digest that this process knows may be another one than the store's, after a rotation.
-        if let Some(session) = self.index.take(ended.id)
-            && session.digest != ended.digest
-        {
+        if let Some(session) = self.index.take(id) {
             self.found.remove(&Key::of(&session.digest));
         }
-        drop(in_step);
+        self.found.remove(&Key::of(&Digest::of_id(id.as_uuid().as_bytes())));
     }
 
     /// Forgets the session of a token, and cancels a load of it that is in flight.
@@ -187,12 +250,13 @@ impl Cache {
     pub(super) fn clear(&self) {
         let in_step = self.in_step();
         self.found.clear();
+        self.aliases.clear();
         self.absent.clear();
         self.index.clear();
         drop(in_step);
     }
 
-    fn in_step(&self) -> MutexGuard<'_, ()> {
+    fn in_step(&self) -> MutexGuard<'_, Forgotten> {
         self.in_step.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -217,84 +281,6 @@ impl Key {
     }
 }
 
-/// The cached sessions by their ids. It holds pointers, not digests: those lie in the sessions.
-#[derive(Debug)]
-struct Index {
-    shards: [Mutex<Shard>; 16],
-    hasher: RandomState,
-}
-
-type Shard = HashSet<ById, ahash::RandomState>;
-
-/// A session that is found by its id.
-#[derive(Debug)]
-struct ById(Arc<Session>);
-
-impl Borrow<SessionId> for ById {
-    fn borrow(&self) -> &SessionId {
-        &self.0.id
-    }
-}
-
-impl Hash for ById {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id.hash(state);
-    }
-}
-
-impl PartialEq for ById {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id
-    }
-}
-
-impl Eq for ById {}
-
-impl Default for Index {
-    fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
-    }
-}
-
-impl Index {
-    fn with<T>(&self, id: SessionId, change: impl FnOnce(&mut Shard) -> T) -> Option<T> {
-        let shards = NonZeroUsize::new(self.shards.len())?;
-        let hash = usize::try_from(self.hasher.hash_one(id) >> 32).unwrap_or(0);
-        let shard = self.shards.get(hash % shards)?;
-        // A poisoned shard is still a whole set: no code of ours can panic between two of its changes.
-        Some(change(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))
-    }
-
-    /// Gives back the one whose place it takes.
-    fn insert(&self, session: Arc<Session>) -> Option<Arc<Session>> {
-        self.with(session.id, |set| set.replace(ById(session))).flatten().map(|ById(replaced)| replaced)
-    }
-
-    fn take(&self, id: SessionId) -> Option<Arc<Session>> {
-        self.with(id, |set| set.take(&id)).flatten().map(|ById(session)| session)
-    }
-
-    /// Removes this very object; another one for the same session stays.
-    fn remove(&self, session: &Arc<Session>) {
-        self.with(session.id, |set| {
-            if set.get(&session.id).is_some_and(|ById(held)| Arc::ptr_eq(held, session)) {
-                set.remove(&session.id);
-            }
-        });
-    }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
-    }
-
-    fn clear(&self) {
-        for shard in &self.shards {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
-    }
-}
-
 /// A load in flight. When it ends, by being dropped half-way too, it leaves in the map what it has: the loaded session, or
 /// the outdated one that it was to replace, which an outage may still need.
 #[derive(Debug)]
@@ -303,6 +289,8 @@ struct Loading<'a> {
     guard: Option<Guard<'a>>,
     landing: Option<Arc<Session>>,
     outdated: Option<Arc<Session>>,
+    /// How far [`Forgotten`] had come when it began.
+    began: u64,
 }
 
 impl Drop for Loading<'_> {
@@ -312,11 +300,17 @@ impl Drop for Loading<'_> {
         if let Some(outdated) = &self.outdated {
             self.cache.index.remove(outdated);
         }
-        if let Some(session) = self.landing.take() {
+        // A row that was read before its session was forgotten is for the caller alone, who began before that too.
+        let landing = self.landing.take().filter(|session| !in_step.since(self.began, session.id));
+        if let Some(session) = landing {
+            if is_by_id(&session) {
+                // Refused when the session was forgotten meanwhile.
+                let _ = guard.insert(session);
+                return;
+            }
             // First into the index: a map that has no room for it drops it at once, from the index too.
             let replaced = self.cache.index.insert(session.clone());
-            // Refused when the session was forgotten meanwhile. The caller began before that and may have the row. What was
-            // loaded since then keeps its place.
+            // Refused as well when its token was forgotten. What was loaded since then keeps its place.
             if guard.insert(session.clone()).is_err() {
                 self.cache.index.remove(&session);
                 if let Some(replaced) = replaced {
@@ -328,6 +322,11 @@ impl Drop for Loading<'_> {
         }
         drop(in_step);
     }
+}
+
+/// Whether a session is held under its id and not under a token's digest.
+fn is_by_id(session: &Session) -> bool {
+    session.digest == Digest::of_id(session.id.as_uuid().as_bytes())
 }
 
 /// Keeps the index in step with what the cache drops for want of room.

@@ -8,9 +8,10 @@ use super::Sessions;
 use crate::clock::Timestamp;
 use crate::error::{Code, Problem};
 use crate::metrics::StoreCall;
-use crate::session::{Actor, EndReason, Principal, SessionId};
+use crate::session::{Actor, EndReason, Format, Principal, SessionId};
 use crate::store::{Creation, Limit, NewSession};
 use crate::token::Token;
+use crate::user_agent::Device;
 
 /// A login, as the one who creates the session describes it.
 #[derive(Clone, Debug)]
@@ -31,6 +32,12 @@ pub struct NewLogin {
     pub replaces: Option<SessionId>,
     /// Who creates it.
     pub actor: Actor,
+    /// What its user holds.
+    pub format: Format,
+    /// After how long without use it is over; `None` is never.
+    pub slide: Option<Duration>,
+    /// What its User-Agent said, where it is known.
+    pub device: Option<Device>,
 }
 
 /// A session just created. The token exists here and nowhere else.
@@ -78,6 +85,9 @@ impl Sessions {
             },
             replaces: login.replaces,
             actor: login.actor,
+            format: login.format,
+            slide: login.slide,
+            device: login.device,
         };
         let sessions = self.clone();
         let creation = self.run(StoreCall::Create, async move {

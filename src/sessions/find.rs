@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Sessions;
-use super::cache::Loaded;
-use crate::clock::{self, Uptime};
+use super::cache::{Alias, AliasKind, Loaded};
+use super::{Circumstances, Sessions};
+use crate::clock::{self, Moment, Uptime};
 use crate::error::{Code, Problem};
 use crate::metrics::{Lookup, StoreCall};
-use crate::session::Session;
+use crate::policy::Facts;
+use crate::session::{Record, Session, SessionId, State};
+use crate::store::{Offender, StoreError};
 use crate::token::Digest;
 
 /// A session, or why there is none, and how that is known.
@@ -17,61 +19,139 @@ pub type Found = (Result<Arc<Session>, Problem>, Lookup);
 impl Sessions {
     /// What this instance knows of a token without asking anybody: its session in whatever state, or that there is none,
     /// and how it is known. `None` when the store has to be asked, by [`Sessions::load`].
-    pub fn recall(&self, digest: &Digest, now: Uptime) -> Option<Found> {
-        let inner = &self.inner;
-        if let Some(session) = inner.cache.peek(digest) {
-            if inner.cache.is_fresh(&session, now) {
-                if inner.cache.is_due(&session, now) {
-                    self.confirm_soon(digest, &session, now);
-                }
-                return Some((Ok(session), Lookup::Hit));
-            }
-            if !inner.health.is_up() && self.may_serve_stale(&session, now) {
-                return Some((Ok(session), Lookup::Stale));
-            }
-        } else if inner.cache.is_absent(digest, now) {
-            return Some((Err(Problem::new(Code::UnknownToken)), Lookup::Absent));
+    pub fn recall(&self, digest: &Digest, now: Moment) -> Option<Found> {
+        let cache = &self.inner.cache;
+        if let Some(session) = cache.peek(digest) {
+            return self.still_good(session, now.uptime);
         }
-        None
+        if let Some(alias) = cache.alias(digest) {
+            // What follows when it is over is for the store.
+            return (now.wall < alias.until).then(|| self.recall_id(alias.id, now.uptime)).flatten();
+        }
+        cache.is_absent(digest, now.uptime).then(|| (Err(Problem::new(Code::UnknownToken)), Lookup::Absent))
     }
 
-    /// The session as the store has it now, whatever the cache says.
+    /// The same for a session that is named by its id.
+    fn recall_id(&self, id: SessionId, now: Uptime) -> Option<Found> {
+        self.inner.cache.peek(&by_id(id)).and_then(|session| self.still_good(session, now))
+    }
+
+    fn still_good(&self, session: Arc<Session>, now: Uptime) -> Option<Found> {
+        let inner = &self.inner;
+        if inner.cache.is_fresh(&session, now) {
+            if inner.cache.is_due(&session, now) {
+                self.confirm_soon(&session, now);
+            }
+            return Some((Ok(session), Lookup::Hit));
+        }
+        let stale = !inner.health.is_up() && self.may_serve_stale(&session, now);
+        stale.then_some((Ok(session), Lookup::Stale))
+    }
+
+    /// The session as the store has it now, whatever the cache says of it.
     ///
     /// # Errors
     /// As [`Sessions::load`].
-    pub async fn find_anew(&self, digest: &Digest, now: Uptime) -> Found {
-        self.inner.cache.forget_token(digest);
-        self.load(digest, now).await
+    pub async fn find_anew(&self, session: &Session, facts: &Facts<'_>, now: Moment) -> Found {
+        if session.digest == by_id(session.id) {
+            self.inner.cache.forget_id(session.id);
+            return self.load_id(session.id, now.uptime).await;
+        }
+        self.inner.cache.forget_token(&session.digest);
+        self.load(&session.digest, facts, now).await
     }
 
-    /// The session of a token, in whatever state, from the store, and how it was found.
+    /// The session of a token, in whatever state, from the store, and how it was found. A token that was rotated away
+    /// leads to its session while its grace lasts; after that it ends the session.
     ///
     /// Cancel safety: may be dropped while it waits; another request that waits for the same token takes over.
     ///
     /// # Errors
     /// [`Code::UnknownToken`] when there is none; [`Code::StoreUnavailable`] when nobody knows.
-    pub async fn load(&self, digest: &Digest, now: Uptime) -> Found {
-        let loaded = self.inner.cache.get_or_load(digest, now, |outdated| async move {
+    pub async fn load(&self, digest: &Digest, facts: &Facts<'_>, now: Moment) -> Found {
+        let loaded = self.inner.cache.get_or_load(digest, now.uptime, |outdated| async move {
             let wanted = *digest;
             let sessions = self.clone();
             // The reading is as old as its question: what is revoked after it must not look confirmed later than this.
             let asked_at = clock::uptime();
             let found = self.run(StoreCall::Find, async move { sessions.inner.store.find(&wanted).await }).await;
             match (found, outdated) {
-                (Ok(Some(record)), _) => {
-                    Ok(Loaded::Found(Arc::new(Session::new(&record, self.fingerprint(&record), asked_at))))
-                }
+                (Ok(Some(found)), _) => Ok(match found.retired {
+                    None => Loaded::Found(self.cached(&found.record, wanted, asked_at)),
+                    Some(until) => Loaded::Alias(Alias { id: found.record.id, until, kind: AliasKind::Retired }),
+                }),
                 (Ok(None), _) => Ok(Loaded::Absent),
                 // Put back as it was, with its old time: the next request meets it just as outdated.
+                (Err(_), Some(session)) if self.may_serve_stale(&session, now.uptime) => Ok(Loaded::Found(session)),
+                (Err(problem), _) => Err(problem),
+            }
+        });
+        match loaded.await {
+            Ok((Loaded::Found(session), how)) => (Ok(session), how),
+            Ok((Loaded::Alias(alias), _)) => self.resolve(digest, alias, facts, now).await,
+            Ok((Loaded::Absent, how)) => (Err(Problem::new(Code::UnknownToken)), how),
+            Err(problem) => (Err(problem), Lookup::Miss),
+        }
+    }
+
+    /// The session that a token stands for which is not its own.
+    async fn resolve(&self, digest: &Digest, alias: Alias, facts: &Facts<'_>, now: Moment) -> Found {
+        let found = match self.recall_id(alias.id, now.uptime) {
+            Some(known) => known,
+            None => self.load_id(alias.id, now.uptime).await,
+        };
+        match (&found.0, alias.kind) {
+            // Nothing more to be ended: the session itself says why it was.
+            (Ok(session), _) if matches!(session.state, State::Ended(_)) => found,
+            (Ok(_), AliasKind::Retired) if now.wall >= alias.until => {
+                if let Err(problem) = self.end_reused(digest, alias.id, facts, now).await {
+                    return (Err(problem), Lookup::Miss);
+                }
+                self.load_id(alias.id, now.uptime).await
+            }
+            _ => found,
+        }
+    }
+
+    /// The session with this id, from the store.
+    async fn load_id(&self, id: SessionId, now: Uptime) -> Found {
+        let digest = by_id(id);
+        let loaded = self.inner.cache.get_or_load(&digest, now, |outdated| async move {
+            let sessions = self.clone();
+            let asked_at = clock::uptime();
+            let found = self.run(StoreCall::Find, async move { sessions.inner.store.get(id).await }).await;
+            match (found, outdated) {
+                (Ok(Some(record)), _) => Ok(Loaded::Found(self.cached(&record, digest, asked_at))),
+                (Ok(None), _) => Ok(Loaded::Absent),
                 (Err(_), Some(session)) if self.may_serve_stale(&session, now) => Ok(Loaded::Found(session)),
                 (Err(problem), _) => Err(problem),
             }
         });
         match loaded.await {
             Ok((Loaded::Found(session), how)) => (Ok(session), how),
-            Ok((Loaded::Absent, how)) => (Err(Problem::new(Code::UnknownToken)), how),
+            Ok((Loaded::Absent | Loaded::Alias(_), how)) => (Err(Problem::new(Code::UnknownToken)), how),
             Err(problem) => (Err(problem), Lookup::Miss),
         }
+    }
+
+    /// A token that was rotated away is used after its grace: two parties have had it, and nobody knows which one is the
+    /// thief. Its session ends.
+    async fn end_reused(&self, digest: &Digest, id: SessionId, facts: &Facts<'_>, now: Moment) -> Result<(), Problem> {
+        let (sessions, digest) = (self.clone(), *digest);
+        let Circumstances { user_agent, ip, now } = Circumstances::of(facts, now);
+        tracing::warn!(session = %id, client = %ip, "ending a session: a token that was rotated away was used again");
+        self.run(StoreCall::End, async move {
+            let offender = Offender { ip, user_agent: &user_agent };
+            let ended = sessions.inner.store.end_reused(&digest, offender, now.wall).await?;
+            sessions.forget(ended.as_slice());
+            Ok(())
+        })
+        .await
+    }
+
+    /// The cached form of a row that was read at `read_at` for `digest`.
+    fn cached(&self, record: &Record, digest: Digest, read_at: Uptime) -> Arc<Session> {
+        Arc::new(Session::new(record, digest, self.fingerprint(record), read_at))
     }
 
     /// Whether a session may be served on its last confirmation while the store cannot be asked.
@@ -85,7 +165,7 @@ impl Sessions {
     /// # Race: the answer against a revocation
     /// The answer never goes into the cache. An unchanged row only moves the time of the very object that was asked
     /// about, which a revocation has taken out of the cache by then; a changed row takes it out.
-    fn confirm_soon(&self, digest: &Digest, session: &Arc<Session>, now: Uptime) {
+    fn confirm_soon(&self, session: &Arc<Session>, now: Uptime) {
         /// Between two tries, when the first one failed; a short ttl is tried for twice in its last quarter.
         const PAUSE: Duration = Duration::from_secs(1);
 
@@ -93,14 +173,14 @@ impl Sessions {
         if !self.inner.health.is_up() || !session.claim_confirmation(now, pause) {
             return;
         }
-        let (sessions, digest, session) = (self.clone(), *digest, session.clone());
+        let (sessions, session) = (self.clone(), session.clone());
         let task = self.inner.side.spawn(async move {
             let began = clock::uptime();
-            let answer = sessions.inner.store.find(&digest).await;
+            let answer = sessions.read_again(&session).await;
             sessions.inner.metrics.store_call(StoreCall::Find, clock::uptime().since(began));
             match answer {
                 Ok(Some(record)) if session.confirm(&record, sessions.fingerprint(&record), began) => {}
-                Ok(_) => sessions.inner.cache.forget_token(&digest),
+                Ok(_) => sessions.inner.cache.forget_token(&session.digest),
                 Err(error) => {
                     sessions.failed(&error);
                 }
@@ -109,4 +189,18 @@ impl Sessions {
         // Nobody waits for it; it ends by the store's own timeout.
         drop(task);
     }
+
+    /// The row of a cached session, under the name that it is cached by. A token that was rotated away meanwhile is none.
+    async fn read_again(&self, session: &Session) -> Result<Option<Record>, StoreError> {
+        if session.digest == by_id(session.id) {
+            return self.inner.store.get(session.id).await;
+        }
+        let found = self.inner.store.find(&session.digest).await?;
+        Ok(found.filter(|found| found.retired.is_none()).map(|found| found.record))
+    }
+}
+
+/// Under what a session is cached that is named by its id.
+fn by_id(id: SessionId) -> Digest {
+    Digest::of_id(id.as_uuid().as_bytes())
 }

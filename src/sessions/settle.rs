@@ -9,7 +9,7 @@ use crate::metrics::StoreCall;
 use crate::policy::{self, Facts, Permit, Refusal};
 use crate::session::{Actor, Session, SuspendReason};
 use crate::store::Offender;
-use crate::token::Digest;
+use crate::user_agent::Device;
 
 impl Sessions {
     /// Acts on a refusal: suspends the session, binds it to its first use, or asks the store once more whether it really
@@ -21,19 +21,18 @@ impl Sessions {
         &self,
         refusal: Refusal,
         session: &Arc<Session>,
-        digest: &Digest,
         facts: &Facts<'_>,
         now: Moment,
     ) -> Result<Permit, Problem> {
         match refusal {
-            Refusal::Unbound => self.bind(session, digest, facts, now).await,
+            Refusal::Unbound => self.bind(session, facts, now).await,
             Refusal::SuspendForUserAgent => {
                 self.suspend_for_user_agent(session, facts, now).await;
                 Err(refusal.into())
             }
             Refusal::Idle => {
                 // Another instance may have served the session meanwhile. The store knows; a stale cache does not.
-                self.check_anew(digest, facts, now).await
+                self.check_anew(session, facts, now).await
             }
             Refusal::Ended(_)
             | Refusal::Suspended(_)
@@ -46,23 +45,19 @@ impl Sessions {
 
     /// Binds a session to the User-Agent and address of its first use, then checks it as it is bound now: of two first uses
     /// at once only one wins.
-    async fn bind(
-        &self,
-        session: &Arc<Session>,
-        digest: &Digest,
-        facts: &Facts<'_>,
-        now: Moment,
-    ) -> Result<Permit, Problem> {
+    async fn bind(&self, session: &Session, facts: &Facts<'_>, now: Moment) -> Result<Permit, Problem> {
         let (sessions, id) = (self.clone(), session.id);
         let Circumstances { user_agent, ip, .. } = Circumstances::of(facts, now);
-        self.run(StoreCall::Other, async move { sessions.inner.store.bind(id, &user_agent, ip).await }).await?;
-        self.check_anew(digest, facts, now).await
+        let device = Device::of(&user_agent);
+        self.run(StoreCall::Other, async move { sessions.inner.store.bind(id, &user_agent, &device, ip).await })
+            .await?;
+        self.check_anew(session, facts, now).await
     }
 
     /// Checks the session as the store has it now. What comes out may be another refusal than the one that led here, and
     /// is acted on all the same.
-    async fn check_anew(&self, digest: &Digest, facts: &Facts<'_>, now: Moment) -> Result<Permit, Problem> {
-        let (found, _) = self.find_anew(digest, now.uptime).await;
+    async fn check_anew(&self, session: &Session, facts: &Facts<'_>, now: Moment) -> Result<Permit, Problem> {
+        let (found, _) = self.find_anew(session, facts, now).await;
         let session = found?;
         let refusal = match policy::check(session.clone(), facts, self.rules(), now.wall) {
             Ok(permit) => return Ok(permit),

@@ -18,6 +18,7 @@ mod create;
 mod end;
 mod migrate;
 mod read;
+mod rotate;
 mod value;
 mod write;
 
@@ -31,10 +32,14 @@ use deadpool_postgres::Pool;
 
 pub use self::connect::SecretUrl;
 use super::schema::{self, MIGRATION_LIMIT};
-use super::{Creation, Ended, Ending, Event, Migrated, NewSession, Offender, Position, StoreError, Touch, Which};
+use super::{
+    Creation, Ended, Ending, Event, Found, Migrated, NewSession, Offender, Position, Rotated, Rotation, StoreError,
+    Touch, Which,
+};
 use crate::clock::Timestamp;
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
 use crate::token::Digest;
+use crate::user_agent::Device;
 
 /// How the PostgreSQL store is reached.
 #[derive(Clone, Debug)]
@@ -102,7 +107,7 @@ impl Postgres {
         schema::require_current(call.settle(client, found)?)
     }
 
-    pub(super) async fn find(&self, digest: &Digest) -> Result<Option<Record>, StoreError> {
+    pub(super) async fn find(&self, digest: &Digest) -> Result<Option<Found>, StoreError> {
         let (call, client) = self.begin(self.timeout).await?;
         let found = call.bounded(read::find(&client, digest)).await;
         call.settle(client, found)
@@ -133,10 +138,34 @@ impl Postgres {
         call.settle(client, created)
     }
 
-    pub(super) async fn bind(&self, id: SessionId, user_agent: &str, ip: IpAddr) -> Result<(), StoreError> {
+    pub(super) async fn bind(
+        &self,
+        id: SessionId,
+        user_agent: &str,
+        device: &Device,
+        ip: IpAddr,
+    ) -> Result<(), StoreError> {
+        let device = schema::device(Some(device))?;
         let (call, client) = self.begin(self.timeout).await?;
-        let bound = call.bounded(write::bind(&client, id, user_agent, ip)).await;
+        let bound = call.bounded(write::bind(&client, id, user_agent, device.as_deref(), ip)).await;
         call.settle(client, bound)
+    }
+
+    pub(super) async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let rotated = call.bounded(rotate::rotate(&client, &rotation)).await;
+        call.settle(client, rotated)
+    }
+
+    pub(super) async fn end_reused(
+        &self,
+        digest: &Digest,
+        offender: Offender<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Ended>, StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let ended = call.bounded(rotate::end_reused(&client, digest, offender, now)).await;
+        call.settle(client, ended)
     }
 
     pub(super) async fn suspend(

@@ -3,27 +3,35 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::StoreError;
 use crate::clock::Timestamp;
-use crate::session::{Actor, EndReason, Principal, Record, Role, SessionId, State, SuspendReason, UserId};
+use crate::session::{Actor, EndReason, Format, Principal, Record, Role, SessionId, State, SuspendReason, UserId};
 use crate::token::Digest;
+use crate::user_agent::Device;
 
 /// The SQLite migrations; the n-th makes version n.
-pub(super) const SQLITE: &[&str] = &[include_str!("../../migrations/sqlite/0001_sessions.sql")];
+pub(super) const SQLITE: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_sessions.sql"),
+    include_str!("../../migrations/sqlite/0002_rotation.sql"),
+];
 /// The PostgreSQL migrations; the n-th makes version n.
-pub(super) const POSTGRES: &[&str] = &[include_str!("../../migrations/postgres/0001_sessions.sql")];
+pub(super) const POSTGRES: &[&str] = &[
+    include_str!("../../migrations/postgres/0001_sessions.sql"),
+    include_str!("../../migrations/postgres/0002_rotation.sql"),
+];
 
 /// The version that this program needs.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 const _: () = assert!(SQLITE.len() == VERSION as usize && POSTGRES.len() == VERSION as usize);
 
 /// How long a migration may take. It rewrites tables where it must, so the limit of an ordinary call does not fit; it
 /// only keeps a store that hangs from hanging its caller for ever.
-pub(super) const MIGRATION_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
+pub(super) const MIGRATION_LIMIT: Duration = Duration::from_secs(600);
 
 /// Refuses a schema that this program does not know yet.
 pub(super) fn refuse_newer(found: u32) -> Result<(), StoreError> {
@@ -54,6 +62,8 @@ pub(super) mod kind {
     pub(in crate::store) const ENDED: &str = "session_ended";
     pub(in crate::store) const EVICTED: &str = "session_evicted";
     pub(in crate::store) const SUSPENDED: &str = "session_suspended";
+    pub(in crate::store) const ROTATED: &str = "session_rotated";
+    pub(in crate::store) const REUSED: &str = "token_reused";
 }
 
 /// Text as both stores can keep it. PostgreSQL has no U+0000 in text; it becomes U+FFFD in both, so that a hostile
@@ -75,6 +85,16 @@ pub(super) fn actor(actor: &Actor) -> String {
 /// The claims of a session as JSON text. An escaped U+0000 is harmless in both stores: they keep the text as it is.
 pub(super) fn claims(principal: &Principal) -> Option<String> {
     principal.claims.as_ref().map(|claims| serde_json::Value::Object(claims.clone()).to_string())
+}
+
+/// A device as JSON text.
+pub(super) fn device(device: Option<&Device>) -> Result<Option<String>, StoreError> {
+    device.map(|device| serde_json::to_string(device).map_err(|error| StoreError::Failed(Box::new(error)))).transpose()
+}
+
+/// How long a session may go unused, as stored; what no calendar holds is for ever.
+pub(super) fn slide(slide: Option<Duration>) -> Option<i64> {
+    slide.and_then(|slide| i64::try_from(slide.as_millis()).ok())
 }
 
 /// The detail of an event about a session that ended or was suspended.
@@ -108,6 +128,9 @@ pub(super) struct Row {
     pub(super) ended_by: Option<String>,
     pub(super) user_enabled: bool,
     pub(super) not_before: Option<Timestamp>,
+    pub(super) format: String,
+    pub(super) slide_ms: Option<i64>,
+    pub(super) device: Option<String>,
 }
 
 /// A value in the table that is none of ours.
@@ -145,6 +168,7 @@ impl TryFrom<Row> for Record {
         let unreadable = |column| Unreadable { column, id, source: None };
         let roles = row.roles.iter().map(|role| Role::parse(role)).collect::<Result<_, _>>();
         let claims = row.claims.as_deref().map(serde_json::from_str).transpose();
+        let device = row.device.as_deref().map(serde_json::from_str).transpose();
         let mut record = Self {
             id,
             digest: digest(id, &row.token_hash)?,
@@ -165,6 +189,9 @@ impl TryFrom<Row> for Record {
             ended_at: row.ended_at,
             ended_by: row.ended_by,
             user_enabled: row.user_enabled,
+            format: Format::from_name(&row.format).ok_or_else(|| unreadable("format"))?,
+            slide: row.slide_ms.and_then(|millis| u64::try_from(millis).ok()).map(Duration::from_millis),
+            device: device.map_err(|source| Unreadable { column: "device", id, source: Some(source) })?,
         };
         // All sessions of a user from before that moment were ended at once, without touching their rows.
         if let Some(not_before) = row.not_before

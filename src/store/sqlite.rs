@@ -6,6 +6,7 @@
 
 mod file;
 mod read;
+mod rotate;
 mod worker;
 mod write;
 
@@ -22,10 +23,14 @@ use tokio::sync::oneshot;
 use self::file::DatabaseFile;
 use self::worker::{Job, Task};
 use super::schema::{self, MIGRATION_LIMIT};
-use super::{Creation, Ended, Ending, Event, Migrated, NewSession, Offender, Position, StoreError, Touch, Which};
+use super::{
+    Creation, Ended, Ending, Event, Found, Migrated, NewSession, Offender, Position, Rotated, Rotation, StoreError,
+    Touch, Which,
+};
 use crate::clock::Timestamp;
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
 use crate::token::Digest;
+use crate::user_agent::Device;
 
 /// How the embedded store is opened.
 #[derive(Clone, Debug)]
@@ -80,7 +85,7 @@ impl Sqlite {
         schema::require_current(self.read(read::version).await?)
     }
 
-    pub(super) async fn find(&self, digest: &Digest) -> Result<Option<Record>, StoreError> {
+    pub(super) async fn find(&self, digest: &Digest) -> Result<Option<Found>, StoreError> {
         let digest = *digest;
         self.read(move |db| read::find(db, &digest)).await
     }
@@ -105,9 +110,30 @@ impl Sqlite {
         self.write(move |db| write::create(db, &new)).await
     }
 
-    pub(super) async fn bind(&self, id: SessionId, user_agent: &str, ip: IpAddr) -> Result<(), StoreError> {
+    pub(super) async fn bind(
+        &self,
+        id: SessionId,
+        user_agent: &str,
+        device: &Device,
+        ip: IpAddr,
+    ) -> Result<(), StoreError> {
         let user_agent = schema::storable(user_agent).into_owned();
-        self.write(move |db| write::bind(db, id, &user_agent, ip)).await
+        let device = schema::device(Some(device))?;
+        self.write(move |db| write::bind(db, id, &user_agent, device.as_deref(), ip)).await
+    }
+
+    pub(super) async fn rotate(&self, rotation: Rotation) -> Result<Rotated, StoreError> {
+        self.write(move |db| rotate::rotate(db, &rotation)).await
+    }
+
+    pub(super) async fn end_reused(
+        &self,
+        digest: &Digest,
+        offender: Offender<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Ended>, StoreError> {
+        let (digest, ip, user_agent) = (*digest, offender.ip, offender.user_agent.to_owned());
+        self.write(move |db| rotate::end_reused(db, &digest, Offender { ip, user_agent: &user_agent }, now)).await
     }
 
     pub(super) async fn suspend(

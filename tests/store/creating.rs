@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use session_gateway::session::{Actor, EndReason, Role, SessionId, State, SuspendReason};
 use session_gateway::store::{Creation, Limit, OnExceed, Touch, Which};
+use session_gateway::user_agent::Device;
 
 use crate::fixture::{Fixture, UA, at, ids, ip, max, new, new_with_token, sorted, user};
 
@@ -17,7 +18,7 @@ both! {
         new.principal.claims = serde_json::from_str(r#"{"z":1,"a":"\u0000","b":[1.5,null]}"#).ok();
         fixture.create(new.clone()).await;
 
-        let found = fixture.store.find(&token.digest()).await.unwrap().unwrap();
+        let found = fixture.store.find(&token.digest()).await.unwrap().unwrap().record;
         assert_eq!((found.id, found.digest, &found.principal), (new.id, new.digest, &new.principal));
         assert_eq!((found.state, found.created_at, found.last_seen_at), (State::Active, at(0), at(0)));
         assert_eq!((found.expires_at, found.user_agent.as_deref()), (Some(at(1000)), Some(UA)));
@@ -286,14 +287,14 @@ both! {
         odd.principal.name = Some("nul\0".to_owned());
         odd.actor = Actor::Service("odd\0".to_owned());
         fixture.create(odd).await;
-        let found = fixture.store.find(&token.digest()).await.unwrap().unwrap();
+        let found = fixture.store.find(&token.digest()).await.unwrap().unwrap().record;
         assert_eq!(found.user_agent.as_deref(), Some("a\u{fffd}b \u{fffd} \u{1f980} \\x27'"));
         assert_eq!(found.principal.name.as_deref(), Some("nul\u{fffd}"));
         assert_eq!(found.principal.user, user("Zoë 🦀 'quoted' %"));
         let mut unbound = new("ann", at(0));
         (unbound.user_agent, unbound.ip) = (None, None);
         let id = fixture.create(unbound).await.0;
-        fixture.store.bind(id, "c\0", ip("::1")).await.unwrap();
+        fixture.store.bind(id, "c\0", &Device::of("c\0"), ip("::1")).await.unwrap();
         assert_eq!(fixture.get(id).await.user_agent.as_deref(), Some("c\u{fffd}"));
     }
 

@@ -2,6 +2,7 @@
 
 use session_gateway::session::{Actor, EndReason, SessionId, State, SuspendReason};
 use session_gateway::store::{Ending, Offender, OnExceed, Touch, Which};
+use session_gateway::user_agent::Device;
 
 use crate::fixture::{Fixture, at, ids, ip, max, new, new_with_token, sorted, user};
 
@@ -12,7 +13,7 @@ both! {
         let ended = fixture.end(Which::One(id), EndReason::EndedByAdmin, None).await;
         assert_eq!((ended[0].id, ended[0].digest, ended.len()), (id, token.digest(), 1));
         assert_eq!(ended[0].reason, Some(EndReason::EndedByAdmin));
-        let record = fixture.store.find(&token.digest()).await.unwrap().unwrap();
+        let record = fixture.store.find(&token.digest()).await.unwrap().unwrap().record;
         assert_eq!((record.state, record.ended_at), (State::Ended(EndReason::EndedByAdmin), Some(at(500))));
         assert_eq!(record.ended_by.as_deref(), Some("service:login"));
         assert_eq!(fixture.live("ann", at(2)).await, [other]);
@@ -123,7 +124,7 @@ both! {
         let reason = SuspendReason::SuspendedByAdmin;
         assert!(fixture.store.suspend(id, reason, &Actor::Operator, None, at(600)).await.unwrap().is_none());
         fixture.store.touch(&[Touch { id, at: at(600), ip: ip("::1") }]).await.unwrap();
-        fixture.store.bind(id, "curl", ip("::1")).await.unwrap();
+        fixture.store.bind(id, "curl", &Device::of("curl"), ip("::1")).await.unwrap();
         let again = Ending { reason: EndReason::EndedByAdmin, current: None, actor: &Actor::Operator, now: at(600) };
         assert!(fixture.store.end(Which::One(id), again).await.unwrap().is_empty());
         assert_eq!(fixture.rows("sessions").await, before);
@@ -143,7 +144,7 @@ both! {
         let young = fixture.session("ann", at(10)).await;
         let not_before = fixture.literal(at(10));
         fixture.execute(&format!("UPDATE users SET not_before = {not_before}")).await.unwrap();
-        let found = fixture.store.find(&token.digest()).await.unwrap().unwrap();
+        let found = fixture.store.find(&token.digest()).await.unwrap().unwrap().record;
         assert_eq!((found.state, found.ended_at), (State::Ended(EndReason::EndedByAdmin), Some(at(10))));
         assert_eq!(fixture.state(young).await, State::Active);
         assert_eq!(fixture.live("ann", at(11)).await, [young]);

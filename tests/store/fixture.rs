@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::types::ValueRef;
 use session_gateway::clock::Timestamp;
-use session_gateway::session::{Actor, EndReason, Principal, Record, SessionId, State, UserId};
+use session_gateway::session::{Actor, EndReason, Format, Principal, Record, SessionId, State, UserId};
 use session_gateway::store::{
     Creation, Ended, Ending, Limit, NewSession, OnExceed, PostgresSettings, SecretUrl, Settings, SqliteSettings, Store,
     Which,
@@ -215,6 +215,9 @@ pub fn new_with_token(user: &str, now: Timestamp) -> (NewSession, Token) {
         limit: max(0, OnExceed::EvictOldest),
         replaces: None,
         actor: Actor::Service("login".to_owned()),
+        format: Format::Opaque,
+        slide: None,
+        device: None,
     };
     (new, token)
 }

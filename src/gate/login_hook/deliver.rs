@@ -1,7 +1,5 @@
 //! Handing the token of a new session to the client that logged in.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, ETAG, HeaderValue};
@@ -13,8 +11,6 @@ use crate::gate::body::ResponseBody;
 use crate::http::cookie;
 use crate::sessions::Created;
 
-/// The longest that browsers keep a cookie.
-const LONGEST_COOKIE: Duration = Duration::from_secs(400 * 24 * 3600);
 /// What describes the bytes of a body, and is not true any more once a token is in it.
 const OF_THE_BYTES: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
@@ -49,7 +45,7 @@ pub(super) fn deliver(
     match how {
         Deliver::Cookie => {
             // A session that never expires must not end with the browser's window; browsers cap it themselves.
-            let max_age = Some(config.session.lifetime.unwrap_or(LONGEST_COOKIE));
+            let max_age = Some(config.session.lifetime.unwrap_or(cookie::LONGEST));
             let attributes = cookie::Attributes { max_age, ..config.token.cookie };
             let name = config.token.credential.cookie();
             let line = cookie::set_cookie(name, created.token.reveal(), &attributes)?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::{Timestamp, Uptime};
-use crate::session::{Principal, Record, Role, SessionId, State, UserId};
+use crate::session::{Format, Principal, Record, Role, SessionId, State, UserId};
 use crate::token::Digest;
 
 fn names() -> identity::Names {
@@ -29,8 +29,11 @@ fn session(roles: &[&str]) -> Session {
         ended_at: None,
         ended_by: None,
         user_enabled: true,
+        format: Format::Opaque,
+        slide: None,
+        device: None,
     };
-    Session::new(&record, None, Uptime::from_micros(0))
+    Session::new(&record, record.digest, None, Uptime::from_micros(0))
 }
 
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {

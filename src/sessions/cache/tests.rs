@@ -6,10 +6,11 @@ use std::task::Poll;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
 
+use super::index::ById;
 use super::*;
 use crate::clock::Timestamp;
 use crate::error::Code;
-use crate::session::{Principal, Record, State, UserId};
+use crate::session::{Format, Principal, Record, State, UserId};
 
 const TTL: Duration = Duration::from_secs(30);
 const NEGATIVE_TTL: Duration = Duration::from_secs(2);
@@ -36,6 +37,11 @@ fn id(number: u64) -> SessionId {
 
 /// The session with this number, as the store said it was at `read_at`.
 fn session(number: u64, read_at: Uptime) -> Arc<Session> {
+    named(number, digest(number), read_at)
+}
+
+/// The same, loaded for another digest.
+fn named(number: u64, loaded_for: Digest, read_at: Uptime) -> Arc<Session> {
     let record = Record {
         id: id(number),
         digest: digest(number),
@@ -50,8 +56,11 @@ fn session(number: u64, read_at: Uptime) -> Arc<Session> {
         ended_at: None,
         ended_by: None,
         user_enabled: true,
+        format: Format::Opaque,
+        slide: None,
+        device: None,
     };
-    Arc::new(Session::new(&record, None, read_at))
+    Arc::new(Session::new(&record, loaded_for, None, read_at))
 }
 
 fn ended(number: u64) -> Ended {
@@ -113,6 +122,42 @@ fn of_200_misses_of_one_token_one_loads() {
         assert_eq!((misses, coalesced), (1, 199));
     });
     assert_eq!(loads.load(Ordering::SeqCst), 1);
+    validate(&cache, 100);
+}
+
+#[test]
+fn a_load_does_not_land_when_its_session_is_forgotten_by_id_alone() {
+    let cache = cache(100);
+    runtime().block_on(async {
+        let load = |_| async {
+            cache.forget_id(id(1));
+            Ok(Loaded::Found(session(1, NOW)))
+        };
+        let (loaded, _) = cache.get_or_load(&digest(1), NOW, load).await.unwrap();
+        assert!(matches!(loaded, Loaded::Found(_)), "the request itself began before");
+        assert!(cache.peek(&digest(1)).is_none());
+        let load = |_| async {
+            cache.forget_id(id(2));
+            Ok(Loaded::Found(session(1, NOW)))
+        };
+        cache.get_or_load(&digest(1), NOW, load).await.unwrap();
+        assert!(cache.peek(&digest(1)).is_some(), "another session was forgotten");
+    });
+    validate(&cache, 100);
+}
+
+#[test]
+fn a_session_is_forgotten_under_its_id_and_under_its_token() {
+    let cache = cache(100);
+    let by_id = Digest::of_id(id(1).as_uuid().as_bytes());
+    runtime().block_on(async {
+        put(&cache, 1, NOW).await;
+        let load = |_| async { Ok(Loaded::Found(named(1, by_id, NOW))) };
+        cache.get_or_load(&by_id, NOW, load).await.unwrap();
+    });
+    assert!(cache.peek(&digest(1)).is_some() && cache.peek(&by_id).is_some());
+    cache.forget_id(id(1));
+    assert!(cache.peek(&digest(1)).is_none() && cache.peek(&by_id).is_none());
     validate(&cache, 100);
 }
 

@@ -51,8 +51,8 @@ const KEEP_NEWEST: &str = make_room!("created_at");
 const KEEP_RECENT: &str = make_room!("last_seen_at");
 
 const INSERT: &str = "WITH created AS (INSERT INTO sessions (id, token_hash, user_id, roles, name, email, claims, \
-     created_at, expires_at, last_seen_at, last_ip, user_agent, bound_ip) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9, $8, $10, $11, $10)) \
+     created_at, expires_at, last_seen_at, last_ip, user_agent, bound_ip, format, slide_ms, device) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9, $8, $10, $11, $10, $14, $15, $16::text::json)) \
      INSERT INTO events (at, kind, session_id, user_id, actor, ip, user_agent) \
      VALUES ($8, $12, $1, $3, $13, $10, $11)";
 
@@ -174,6 +174,9 @@ async fn add_session(transaction: &Transaction<'_>, statement: &Statement, new: 
                 &schema::storable_opt(new.user_agent.as_deref()),
                 &kind::CREATED,
                 &schema::actor(&new.actor),
+                &new.format.name(),
+                &schema::slide(new.slide),
+                &schema::device(new.device.as_ref()).map_err(Trouble::Store)?,
             ],
         )
         .await?;

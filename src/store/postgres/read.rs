@@ -7,29 +7,39 @@ use super::call::Trouble;
 use super::value::Time;
 use crate::clock::Timestamp;
 use crate::session::{Record, SessionId, UserId};
-use crate::store::{Position, schema};
+use crate::store::{Found, Position, schema};
 use crate::token::Digest;
 
 macro_rules! select {
-    ($rest:literal) => {
+    ($more:literal, $rest:literal) => {
         concat!(
             "SELECT s.id, s.token_hash, s.user_id, s.roles, s.name, s.email, s.claims::text AS claims, s.state, \
              s.state_reason, s.created_at, s.expires_at, s.last_seen_at, s.last_ip, s.user_agent, s.bound_ip, \
-             s.ended_at, s.ended_by, u.enabled, u.not_before \
-             FROM sessions s JOIN users u ON u.id = s.user_id ",
+             s.ended_at, s.ended_by, s.format, s.slide_ms, s.device::text AS device, u.enabled, u.not_before",
+            $more,
+            " FROM sessions s JOIN users u ON u.id = s.user_id ",
             $rest
         )
     };
 }
 
-pub(super) async fn find(client: &Object, digest: &Digest) -> Result<Option<Record>, Trouble> {
-    let statement = client.prepare_cached(select!("WHERE s.token_hash = $1")).await?;
-    let found = client.query_opt(&statement, &[&digest.as_bytes().as_slice()]).await?;
-    found.as_ref().map(record).transpose()
+/// By the session's token, or by one that was rotated away. A token is never in both places.
+const FIND: &str = concat!(
+    select!(", NULL::timestamptz AS usable_until", "WHERE s.token_hash = $1"),
+    " UNION ALL ",
+    select!(", r.usable_until", "JOIN retired_tokens r ON r.session_id = s.id WHERE r.token_hash = $1"),
+    " LIMIT 1"
+);
+
+pub(super) async fn find(client: &Object, digest: &Digest) -> Result<Option<Found>, Trouble> {
+    let statement = client.prepare_cached(FIND).await?;
+    let Some(row) = client.query_opt(&statement, &[&digest.as_bytes().as_slice()]).await? else { return Ok(None) };
+    let retired = row.try_get::<_, Option<Time>>("usable_until")?.map(|time| time.0);
+    Ok(Some(Found { record: record(&row)?, retired }))
 }
 
 pub(super) async fn get(client: &Object, id: SessionId) -> Result<Option<Record>, Trouble> {
-    let statement = client.prepare_cached(select!("WHERE s.id = $1")).await?;
+    let statement = client.prepare_cached(select!("", "WHERE s.id = $1")).await?;
     let found = client.query_opt(&statement, &[&id.as_uuid()]).await?;
     found.as_ref().map(record).transpose()
 }
@@ -45,6 +55,7 @@ pub(super) async fn list_live(
     let after = after.unwrap_or(Position::FIRST);
     let statement = client
         .prepare_cached(select!(
+            "",
             "WHERE s.user_id = $1 AND s.state <> 'ended' AND s.state = 'active' \
              AND (s.expires_at IS NULL OR s.expires_at > $2) AND s.last_seen_at >= $3 \
              AND (u.not_before IS NULL OR s.created_at >= u.not_before) AND (s.created_at, s.id) < ($4, $5) \
@@ -90,6 +101,9 @@ fn record(row: &Row) -> Result<Record, Trouble> {
         ended_by: row.try_get("ended_by")?,
         user_enabled: row.try_get("enabled")?,
         not_before: time_opt("not_before")?,
+        format: row.try_get("format")?,
+        slide_ms: row.try_get("slide_ms")?,
+        device: row.try_get("device")?,
     };
     Ok(Record::try_from(row)?)
 }

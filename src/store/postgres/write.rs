@@ -11,14 +11,22 @@ use crate::session::{Actor, SessionId, SuspendReason};
 use crate::store::schema::{self, kind};
 use crate::store::{Ended, Event, Offender, Touch};
 
-pub(super) async fn bind(client: &Object, id: SessionId, user_agent: &str, ip: IpAddr) -> Result<(), Trouble> {
+pub(super) async fn bind(
+    client: &Object,
+    id: SessionId,
+    user_agent: &str,
+    device: Option<&str>,
+    ip: IpAddr,
+) -> Result<(), Trouble> {
+    // The device goes with the User-Agent that it was read from.
     let statement = client
         .prepare_cached(
-            "UPDATE sessions SET user_agent = coalesce(user_agent, $2), bound_ip = coalesce(bound_ip, $3) \
+            "UPDATE sessions SET device = CASE WHEN user_agent IS NULL THEN $4::text::json ELSE device END, \
+             user_agent = coalesce(user_agent, $2), bound_ip = coalesce(bound_ip, $3) \
              WHERE id = $1 AND state = 'active' AND (user_agent IS NULL OR bound_ip IS NULL)",
         )
         .await?;
-    client.execute(&statement, &[&id.as_uuid(), &schema::storable(user_agent), &ip]).await?;
+    client.execute(&statement, &[&id.as_uuid(), &schema::storable(user_agent), &ip, &device]).await?;
     Ok(())
 }
 

@@ -7,13 +7,29 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params, types};
 
 use crate::clock::Timestamp;
 use crate::session::{Record, SessionId, UserId};
-use crate::store::{Position, StoreError, schema};
+use crate::store::{Found, Position, StoreError, schema};
 use crate::token::Digest;
 
-const COLUMNS: &str = "SELECT s.id, s.token_hash, s.user_id, s.roles, s.name, s.email, s.claims, s.state, s.state_reason, \
-     s.created_at, s.expires_at, s.last_seen_at, s.last_ip, s.user_agent, s.bound_ip, s.ended_at, s.ended_by, \
-     u.enabled, u.not_before \
-     FROM sessions s JOIN users u ON u.id = s.user_id ";
+macro_rules! select {
+    ($more:literal, $rest:literal) => {
+        concat!(
+            "SELECT s.id, s.token_hash, s.user_id, s.roles, s.name, s.email, s.claims, s.state, s.state_reason, \
+             s.created_at, s.expires_at, s.last_seen_at, s.last_ip, s.user_agent, s.bound_ip, s.ended_at, s.ended_by, \
+             s.format, s.slide_ms, s.device, u.enabled, u.not_before",
+            $more,
+            " FROM sessions s JOIN users u ON u.id = s.user_id ",
+            $rest
+        )
+    };
+}
+
+/// By the session's token, or by one that was rotated away; a token is never in both places.
+const FIND: &str = concat!(
+    select!(", NULL AS usable_until", "WHERE s.token_hash = ?1"),
+    " UNION ALL ",
+    select!(", r.usable_until", "JOIN retired_tokens r ON r.session_id = s.id WHERE r.token_hash = ?1"),
+    " LIMIT 1"
+);
 
 /// The schema's version; 0 for an empty database.
 pub(super) fn version(db: &Connection) -> Result<u32, StoreError> {
@@ -24,14 +40,16 @@ pub(super) fn version(db: &Connection) -> Result<u32, StoreError> {
     Ok(db.query_row("SELECT coalesce(max(version), 0) FROM schema_version", [], |row| row.get(0))?)
 }
 
-pub(super) fn find(db: &Connection, digest: &Digest) -> Result<Option<Record>, StoreError> {
-    let mut statement = db.prepare_cached(&format!("{COLUMNS} WHERE s.token_hash = ?1"))?;
-    let found = statement.query_row([digest.as_bytes()], row).optional()?;
-    Ok(found.map(Record::try_from).transpose()?)
+pub(super) fn find(db: &Connection, digest: &Digest) -> Result<Option<Found>, StoreError> {
+    let mut statement = db.prepare_cached(FIND)?;
+    let found = statement
+        .query_row([digest.as_bytes()], |columns| Ok((row(columns)?, columns.get::<_, Option<i64>>("usable_until")?)));
+    let Some((row, usable_until)) = found.optional()? else { return Ok(None) };
+    Ok(Some(Found { record: Record::try_from(row)?, retired: usable_until.map(Timestamp::from_millis) }))
 }
 
 pub(super) fn get(db: &Connection, id: SessionId) -> Result<Option<Record>, StoreError> {
-    let mut statement = db.prepare_cached(&format!("{COLUMNS} WHERE s.id = ?1"))?;
+    let mut statement = db.prepare_cached(select!("", "WHERE s.id = ?1"))?;
     let found = statement.query_row([id.as_uuid().as_bytes()], row).optional()?;
     Ok(found.map(Record::try_from).transpose()?)
 }
@@ -46,8 +64,9 @@ pub(super) fn list_live(
 ) -> Result<Vec<Record>, StoreError> {
     let after = after.unwrap_or(Position::FIRST);
     // `state <> 'ended'` is what the index says of its rows, and SQLite takes the words literally.
-    let mut statement = db.prepare_cached(&format!(
-        "{COLUMNS} WHERE s.user_id = :user AND s.state <> 'ended' AND s.state = 'active' \
+    let mut statement = db.prepare_cached(select!(
+        "",
+        "WHERE s.user_id = :user AND s.state <> 'ended' AND s.state = 'active' \
          AND (s.expires_at IS NULL OR s.expires_at > :now) AND s.last_seen_at >= :idle_since \
          AND (u.not_before IS NULL OR s.created_at >= u.not_before) \
          AND (s.created_at, s.id) < (:created_at, :id) \
@@ -90,6 +109,9 @@ fn row(row: &Row<'_>) -> rusqlite::Result<schema::Row> {
         ended_at: time_opt("ended_at")?,
         ended_by: row.get("ended_by")?,
         user_enabled: row.get("enabled")?,
+        format: row.get("format")?,
+        slide_ms: row.get("slide_ms")?,
+        device: row.get("device")?,
         not_before: time_opt("not_before")?,
     })
 }

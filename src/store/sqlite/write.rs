@@ -104,8 +104,8 @@ fn insert(db: &Connection, new: &NewSession) -> Result<(), StoreError> {
     let ip = new.ip.map(|ip| ip.to_string());
     db.prepare_cached(
         "INSERT INTO sessions (id, token_hash, user_id, roles, name, email, claims, created_at, expires_at, \
-         last_seen_at, last_ip, user_agent, bound_ip) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?8, ?10, ?11, ?10)",
+         last_seen_at, last_ip, user_agent, bound_ip, format, slide_ms, device) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?8, ?10, ?11, ?10, ?12, ?13, ?14)",
     )?
     .execute(params![
         new.id.as_uuid().as_bytes(),
@@ -119,6 +119,9 @@ fn insert(db: &Connection, new: &NewSession) -> Result<(), StoreError> {
         new.expires_at.map(Timestamp::as_millis),
         ip,
         user_agent,
+        new.format.name(),
+        schema::slide(new.slide),
+        schema::device(new.device.as_ref())?,
     ])?;
     let entry = Entry {
         session: Some(new.id.as_uuid()),
@@ -131,12 +134,20 @@ fn insert(db: &Connection, new: &NewSession) -> Result<(), StoreError> {
     entry.insert(db)
 }
 
-pub(super) fn bind(db: &Connection, id: SessionId, user_agent: &str, ip: IpAddr) -> Result<(), StoreError> {
+pub(super) fn bind(
+    db: &Connection,
+    id: SessionId,
+    user_agent: &str,
+    device: Option<&str>,
+    ip: IpAddr,
+) -> Result<(), StoreError> {
+    // The device goes with the User-Agent that it was read from.
     db.prepare_cached(
-        "UPDATE sessions SET user_agent = coalesce(user_agent, ?2), bound_ip = coalesce(bound_ip, ?3) \
+        "UPDATE sessions SET device = CASE WHEN user_agent IS NULL THEN ?4 ELSE device END, \
+         user_agent = coalesce(user_agent, ?2), bound_ip = coalesce(bound_ip, ?3) \
          WHERE id = ?1 AND state = 'active' AND (user_agent IS NULL OR bound_ip IS NULL)",
     )?
-    .execute(params![id.as_uuid().as_bytes(), user_agent, ip.to_string()])?;
+    .execute(params![id.as_uuid().as_bytes(), user_agent, ip.to_string(), device])?;
     Ok(())
 }
 

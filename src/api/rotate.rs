@@ -1,0 +1,52 @@
+//! `POST /_sessions/rotate`: the same session under a new token.
+
+use bytes::Bytes;
+use http::header::SET_COOKIE;
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::own::caller;
+use super::query::Query;
+use super::{Call, json};
+use crate::error::{Code, Problem};
+use crate::http::cookie;
+use crate::policy::Permit;
+use crate::session::Actor;
+use crate::token::Digest;
+
+/// The answer.
+#[derive(Debug, Serialize)]
+struct Rotated<'a> {
+    id: String,
+    /// Not for a browser, which gets it as its cookie, out of the reach of scripts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    expires_at: Option<String>,
+}
+
+/// Gives the caller's session a new token. The old one stays good for `session.rotate_grace`.
+///
+/// # Errors
+/// What [`crate::sessions::Sessions::rotate`] says.
+pub(super) async fn rotate(call: &Call<'_>, permit: &Permit) -> Result<Response<Bytes>, Problem> {
+    Query::parse(call.query, &[])?;
+    let (session, user) = caller(permit)?;
+    let presented = call.presented.ok_or_else(|| Problem::new(Code::MissingToken))?;
+    let from = Digest::of(presented.token);
+    let grace = call.config.session.rotate_grace;
+    let token = call.sessions.rotate(session.id, from, grace, Actor::User(user), call.now).await?;
+    let body = Rotated {
+        id: session.id.to_string(),
+        token: (!call.by_cookie()).then(|| token.reveal()),
+        expires_at: session.expires_at().map(|at| at.to_string()),
+    };
+    let mut response = json(StatusCode::OK, &body)?;
+    if call.by_cookie() {
+        let settings = &call.config.token;
+        let max_age = session.expires_at().map_or(cookie::LONGEST, |at| at.since(call.now));
+        let attributes = cookie::Attributes { max_age: Some(max_age), ..settings.cookie };
+        let cookie = cookie::set_cookie(settings.credential.cookie(), token.reveal(), &attributes)?;
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}

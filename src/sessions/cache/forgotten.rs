@@ -1,0 +1,71 @@
+//! Which sessions were forgotten lately, for loads that were under way.
+
+use std::collections::VecDeque;
+
+use crate::session::SessionId;
+
+/// The last sessions that were forgotten, in order.
+#[derive(Debug, Default)]
+pub(super) struct Forgotten {
+    ids: VecDeque<SessionId>,
+    /// How many there were ever.
+    count: u64,
+}
+
+impl Forgotten {
+    /// How many are kept. A load that was under way while more were forgotten does not land, whatever it loaded.
+    const KEPT: usize = 4096;
+
+    /// Where the record stands now.
+    pub(super) const fn now(&self) -> u64 {
+        self.count
+    }
+
+    /// A session was forgotten.
+    pub(super) fn push(&mut self, id: SessionId) {
+        if self.ids.len() == Self::KEPT {
+            self.ids.pop_front();
+        }
+        self.ids.push_back(id);
+        self.count += 1;
+    }
+
+    /// Whether this session was forgotten, or may have been, since the record stood there.
+    pub(super) fn since(&self, then: u64, id: SessionId) -> bool {
+        let Ok(news) = usize::try_from(self.count.saturating_sub(then)) else { return true };
+        news > self.ids.len() || self.ids.iter().rev().take(news).any(|forgotten| *forgotten == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u128) -> SessionId {
+        SessionId::from_uuid(uuid::Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn what_was_forgotten_before_a_load_began_does_not_concern_it() {
+        let mut forgotten = Forgotten::default();
+        forgotten.push(id(1));
+        let began = forgotten.now();
+        assert!(!forgotten.since(began, id(1)));
+        forgotten.push(id(2));
+        assert!(forgotten.since(began, id(2)));
+        assert!(!forgotten.since(began, id(1)));
+    }
+
+    #[test]
+    fn a_load_that_took_longer_than_the_record_goes_back_is_not_trusted() {
+        let mut forgotten = Forgotten::default();
+        let began = forgotten.now();
+        for number in 0..Forgotten::KEPT as u128 {
+            forgotten.push(id(number));
+        }
+        assert!(!forgotten.since(began, id(1 << 100)));
+        forgotten.push(id(0));
+        assert!(forgotten.since(began, id(1 << 100)));
+        assert_eq!(forgotten.ids.len(), Forgotten::KEPT);
+    }
+}
