@@ -7,6 +7,8 @@ mod support;
 
 #[path = "forward_auth/asking.rs"]
 mod asking;
+#[path = "forward_auth/behind.rs"]
+mod behind;
 #[path = "forward_auth/decisions.rs"]
 mod decisions;
 
