@@ -20,6 +20,7 @@
 //! - [`problem`]: the answer to a request that failed, for every code the same way.
 //! - [`returning`]: whether a refused client wants to be led to the login, and the way there and back.
 //! - [`fields`]: the name of the user in the body of a login, if it can be read in one way only.
+//! - [`original`]: the request that a proxy asks about, from what the proxy says of it.
 
 pub mod client;
 pub mod cookie;
@@ -28,6 +29,7 @@ pub mod fields;
 pub mod forwarding;
 pub mod host;
 pub mod identity;
+pub mod original;
 pub mod problem;
 pub mod response;
 pub mod returning;
@@ -35,5 +37,6 @@ pub mod target;
 
 pub use self::client::{Caller, Scheme, TrustedProxies};
 pub use self::host::{Host, HostPattern};
+pub use self::original::Original;
 pub use self::returning::{Appetite, LoginPage};
 pub use self::target::Target;
