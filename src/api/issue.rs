@@ -16,7 +16,7 @@ use crate::error::{Code, Problem};
 use crate::http::fields::{self, Media};
 use crate::session::{Actor, Format, Principal, Role, UserId, parse_text};
 use crate::sessions::NewLogin;
-use crate::user_agent::Device;
+use crate::user_agent::{ClientHints, Device};
 
 /// The largest body.
 const MAX_BODY: usize = 64 * 1024;
@@ -138,7 +138,7 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
         let known = "user, roles, name, email, lifetime, max_sessions, user_agent, ip, claims, format";
         return Err(Problem::invalid(unknown.clone(), format!("This field is unknown; known are: {known}.")));
     }
-    let device = user_agent.as_deref().map(Device::of);
+    let device = user_agent.as_deref().map(|agent| Device::of(agent, &ClientHints::default()));
     let max_by_policy = call.config.max_sessions.for_roles(roles.iter().map(Role::as_str));
     Ok(NewLogin {
         principal: Principal { user, roles, name, email, claims },

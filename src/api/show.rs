@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::session::{Record, SessionId};
-use crate::user_agent::Device;
+use crate::user_agent::{ClientHints, Device};
 
 /// One session in a list.
 #[derive(Debug, Serialize)]
@@ -28,7 +28,7 @@ impl Row {
             expires_at: record.expires_at.map(|at| at.to_string()),
             last_ip: record.last_ip.map(|ip| ip.to_string()),
             user_agent: record.user_agent.clone(),
-            device: Device::of(record.user_agent.as_deref().unwrap_or_default()),
+            device: Device::of(record.user_agent.as_deref().unwrap_or_default(), &ClientHints::default()),
         }
     }
 }

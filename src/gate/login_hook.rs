@@ -26,7 +26,7 @@ use crate::policy::Permit;
 use crate::session::{Actor, EndReason, Format, Principal, Role, Session, UserId, parse_text};
 use crate::sessions::{NewLogin, OwnedEnding, OwnedWhich};
 use crate::store::Event;
-use crate::user_agent::Device;
+use crate::user_agent::{ClientHints, Device};
 
 /// What was seen of a watched request on its way in.
 pub(super) struct Before<'a> {
@@ -170,7 +170,7 @@ async fn login_succeeded(
                 max_by_policy: limit,
                 format: Format::Opaque,
                 slide: None,
-                device: Some(Device::of(&before.user_agent)),
+                device: Some(Device::of(&before.user_agent, &ClientHints::default())),
                 user_agent: Some(before.user_agent),
                 ip: Some(client_ip),
                 // A login always gets a new token, and the one the browser came with dies: no fixation.

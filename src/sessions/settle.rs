@@ -9,7 +9,7 @@ use crate::metrics::StoreCall;
 use crate::policy::{self, Facts, Permit, Refusal};
 use crate::session::{Actor, Session, SuspendReason};
 use crate::store::Offender;
-use crate::user_agent::Device;
+use crate::user_agent::{ClientHints, Device};
 
 impl Sessions {
     /// Acts on a refusal: suspends the session, binds it to its first use, or asks the store once more whether it really
@@ -48,7 +48,7 @@ impl Sessions {
     async fn bind(&self, session: &Session, facts: &Facts<'_>, now: Moment) -> Result<Permit, Problem> {
         let (sessions, id) = (self.clone(), session.id);
         let Circumstances { user_agent, ip, .. } = Circumstances::of(facts, now);
-        let device = Device::of(&user_agent);
+        let device = Device::of(&user_agent, &ClientHints::default());
         self.run(StoreCall::Other, async move { sessions.inner.store.bind(id, &user_agent, &device, ip).await })
             .await?;
         self.check_anew(session, facts, now).await

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use session_gateway::session::{Actor, EndReason, Role, SessionId, State, SuspendReason};
 use session_gateway::store::{Creation, Limit, OnExceed, Touch, Which};
-use session_gateway::user_agent::Device;
+use session_gateway::user_agent::{ClientHints, Device};
 
 use crate::fixture::{Fixture, UA, at, ids, ip, max, new, new_with_token, sorted, user};
 
@@ -294,7 +294,7 @@ both! {
         let mut unbound = new("ann", at(0));
         (unbound.user_agent, unbound.ip) = (None, None);
         let id = fixture.create(unbound).await.0;
-        fixture.store.bind(id, "c\0", &Device::of("c\0"), ip("::1")).await.unwrap();
+        fixture.store.bind(id, "c\0", &Device::of("c\0", &ClientHints::default()), ip("::1")).await.unwrap();
         assert_eq!(fixture.get(id).await.user_agent.as_deref(), Some("c\u{fffd}"));
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use session_gateway::session::{Actor, SessionId, State, SuspendReason};
 use session_gateway::store::{Event, Position, Touch};
-use session_gateway::user_agent::Device;
+use session_gateway::user_agent::{ClientHints, Device};
 
 use crate::fixture::{Fixture, UA, at, ip, new, user};
 
@@ -15,8 +15,8 @@ both! {
         let id = fixture.create(unbound).await.0;
         let record = fixture.get(id).await;
         assert_eq!((record.user_agent, record.bound_ip, record.last_ip), (None, None, None));
-        fixture.store.bind(id, "first", &Device::of("first"), ip("192.0.2.7")).await.unwrap();
-        fixture.store.bind(id, "second", &Device::of("second"), ip("192.0.2.8")).await.unwrap();
+        fixture.store.bind(id, "first", &Device::of("first", &ClientHints::default()), ip("192.0.2.7")).await.unwrap();
+        fixture.store.bind(id, "second", &Device::of("second", &ClientHints::default()), ip("192.0.2.8")).await.unwrap();
         let record = fixture.get(id).await;
         assert_eq!((record.user_agent.as_deref(), record.bound_ip), (Some("first"), Some(ip("192.0.2.7"))));
     }
@@ -25,7 +25,7 @@ both! {
         let mut half = new("ann", at(0));
         half.ip = None;
         let id = fixture.create(half).await.0;
-        fixture.store.bind(id, "other", &Device::of("other"), ip("192.0.2.7")).await.unwrap();
+        fixture.store.bind(id, "other", &Device::of("other", &ClientHints::default()), ip("192.0.2.7")).await.unwrap();
         let record = fixture.get(id).await;
         assert_eq!((record.user_agent.as_deref(), record.bound_ip), (Some(UA), Some(ip("192.0.2.7"))));
         assert_eq!(record.state, State::Active);
@@ -82,7 +82,7 @@ both! {
         let reason = SuspendReason::UserAgentChanged;
         fixture.store.suspend(id, reason, &Actor::Policy, None, at(1)).await.unwrap().unwrap();
         fixture.store.touch(&[Touch { id, at: at(2), ip: ip("::1") }]).await.unwrap();
-        fixture.store.bind(id, "x", &Device::of("x"), ip("::1")).await.unwrap();
+        fixture.store.bind(id, "x", &Device::of("x", &ClientHints::default()), ip("::1")).await.unwrap();
         let record = fixture.get(id).await;
         assert_eq!((record.last_seen_at, record.bound_ip), (at(0), None));
         assert_eq!(record.state, State::Suspended(reason));
