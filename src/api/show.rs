@@ -28,9 +28,14 @@ impl Row {
             expires_at: record.expires_at.map(|at| at.to_string()),
             last_ip: record.last_ip.map(|ip| ip.to_string()),
             user_agent: record.user_agent.clone(),
-            device: Device::of(record.user_agent.as_deref().unwrap_or_default(), &ClientHints::default()),
+            device: record.device.clone().unwrap_or_else(|| read_anew(record)),
         }
     }
+}
+
+/// The device of a session from before devices were kept, or of one that was not used yet.
+fn read_anew(record: &Record) -> Device {
+    Device::of(record.user_agent.as_deref().unwrap_or_default(), &ClientHints::default())
 }
 
 /// A page of a list.

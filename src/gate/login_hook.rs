@@ -21,7 +21,7 @@ use super::login_page;
 use super::route::Watched;
 use crate::config::{Deliver, Field, Hook, Login, Upstream};
 use crate::error::{Code, Problem};
-use crate::http::cookie;
+use crate::http::{client_hints, cookie};
 use crate::policy::Permit;
 use crate::session::{Actor, EndReason, Format, Principal, Role, Session, UserId, parse_text};
 use crate::sessions::{NewLogin, OwnedEnding, OwnedWhich};
@@ -35,6 +35,7 @@ pub(super) struct Before<'a> {
     /// The session that the browser came with.
     session: Option<Arc<Session>>,
     user_agent: String,
+    hints: ClientHints,
     request: Inspected,
 }
 
@@ -51,8 +52,9 @@ pub(super) async fn before<'a>(
 ) -> Result<Before<'a>, Problem> {
     let user_agent = request.headers.get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
     let user_agent = String::from_utf8_lossy(user_agent).into_owned();
-    let mut inspected = Inspected::default();
+    let (mut inspected, mut hints) = (Inspected::default(), ClientHints::default());
     if let Watched::Login(login) = watched {
+        hints = client_hints::read(&request.headers);
         if fields(login).any(Field::is_in_request) {
             inspected = inspect::request(request, body, upstream.inspect_bytes).await?;
         }
@@ -61,7 +63,7 @@ pub(super) async fn before<'a>(
             request.headers.remove(ACCEPT_ENCODING);
         }
     }
-    Ok(Before { watched, upstream, session: permit.session().cloned(), user_agent, request: inspected })
+    Ok(Before { watched, upstream, session: permit.session().cloned(), user_agent, hints, request: inspected })
 }
 
 fn fields(login: &Login) -> impl Iterator<Item = &Field> {
@@ -170,7 +172,7 @@ async fn login_succeeded(
                 max_by_policy: limit,
                 format: Format::Opaque,
                 slide: None,
-                device: Some(Device::of(&before.user_agent, &ClientHints::default())),
+                device: Some(Device::of(&before.user_agent, &before.hints)),
                 user_agent: Some(before.user_agent),
                 ip: Some(client_ip),
                 // A login always gets a new token, and the one the browser came with dies: no fixation.

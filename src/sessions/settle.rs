@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use http::header::HeaderMap;
+
 use super::{Circumstances, Sessions};
 use crate::clock::Moment;
 use crate::error::{Code, Problem};
+use crate::http::client_hints;
 use crate::metrics::StoreCall;
 use crate::policy::{self, Facts, Permit, Refusal};
 use crate::session::{Actor, Session, SuspendReason};
 use crate::store::Offender;
-use crate::user_agent::{ClientHints, Device};
+use crate::user_agent::Device;
 
 impl Sessions {
     /// Acts on a refusal: suspends the session, binds it to its first use, or asks the store once more whether it really
@@ -22,10 +25,11 @@ impl Sessions {
         refusal: Refusal,
         session: &Arc<Session>,
         facts: &Facts<'_>,
+        headers: &HeaderMap,
         now: Moment,
     ) -> Result<Permit, Problem> {
         match refusal {
-            Refusal::Unbound => self.bind(session, facts, now).await,
+            Refusal::Unbound => self.bind(session, facts, headers, now).await,
             Refusal::SuspendForUserAgent => {
                 self.suspend_for_user_agent(session, facts, now).await;
                 Err(refusal.into())
@@ -45,10 +49,16 @@ impl Sessions {
 
     /// Binds a session to the User-Agent and address of its first use, then checks it as it is bound now: of two first uses
     /// at once only one wins.
-    async fn bind(&self, session: &Session, facts: &Facts<'_>, now: Moment) -> Result<Permit, Problem> {
+    async fn bind(
+        &self,
+        session: &Session,
+        facts: &Facts<'_>,
+        headers: &HeaderMap,
+        now: Moment,
+    ) -> Result<Permit, Problem> {
         let (sessions, id) = (self.clone(), session.id);
         let Circumstances { user_agent, ip, .. } = Circumstances::of(facts, now);
-        let device = Device::of(&user_agent, &ClientHints::default());
+        let device = Device::of(&user_agent, &client_hints::read(headers));
         self.run(StoreCall::Other, async move { sessions.inner.store.bind(id, &user_agent, &device, ip).await })
             .await?;
         self.check_anew(session, facts, now).await
