@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Call, json};
-use crate::config::{Service, units};
+use crate::config::{Service, Span, units};
 use crate::error::{Code, Problem};
 use crate::http::client_hints;
 use crate::http::fields::{self, Media};
@@ -99,10 +99,16 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
     let roles = take("roles").map(roles).transpose()?.unwrap_or_default();
     let name = take("name").map(|value| text("name", &value)).transpose()?;
     let email = take("email").map(|value| text("email", &value)).transpose()?;
+    let remember = match take("remember") {
+        Some(Value::Bool(remember)) => remember,
+        Some(_) => return Err(Problem::invalid("remember", "Whether to remember the user is true or false.")),
+        None => false,
+    };
     let lifetime = match take("lifetime") {
         Some(value) => lifetime(&value)?,
-        None => call.config.session.lifetime,
+        None => call.config.session.lifetime(remember),
     };
+    let Span { lifetime, slide } = call.config.session.span(lifetime);
     let max_by_call = match take("max_sessions") {
         Some(value) => {
             let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
@@ -143,7 +149,8 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
     }
     // Null or not, a field that nobody knows is a mistake of the caller's.
     if let Some(unknown) = fields.keys().next() {
-        let known = "user, roles, name, email, lifetime, max_sessions, user_agent, client_hints, ip, claims, format";
+        let known =
+            "user, roles, name, email, lifetime, remember, max_sessions, user_agent, client_hints, ip, claims, format";
         return Err(Problem::invalid(unknown.clone(), format!("This field is unknown; known are: {known}.")));
     }
     let max_by_policy = call.config.max_sessions.for_roles(roles.iter().map(Role::as_str));
@@ -157,7 +164,7 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
         replaces: None,
         actor,
         format: Format::Opaque,
-        slide: None,
+        slide,
         device,
     })
 }

@@ -25,7 +25,7 @@ impl Row {
             current: record.id == current,
             created_at: record.created_at.to_string(),
             last_seen_at: record.last_seen_at.to_string(),
-            expires_at: record.expires_at.map(|at| at.to_string()),
+            expires_at: record.over_at().map(|at| at.to_string()),
             last_ip: record.last_ip.map(|ip| ip.to_string()),
             user_agent: record.user_agent.clone(),
             device: record.device.clone().unwrap_or_else(|| read_anew(record)),

@@ -16,7 +16,7 @@ use crate::user_agent::Device;
 
 impl Sessions {
     /// Acts on a refusal: suspends the session, binds it to its first use, or asks the store once more whether it really
-    /// was idle. Then it is a permit after all, or the problem to answer.
+    /// went unused. Then it is a permit after all, or the problem to answer.
     ///
     /// # Errors
     /// What the client is to be told.
@@ -34,7 +34,7 @@ impl Sessions {
                 self.suspend_for_user_agent(session, facts, now).await;
                 Err(refusal.into())
             }
-            Refusal::Idle => {
+            Refusal::Idle | Refusal::Lapsed(_) => {
                 // Another instance may have served the session meanwhile. The store knows; a stale cache does not.
                 self.check_anew(session, facts, now).await
             }

@@ -215,6 +215,12 @@ both! {
         expired.expires_at = Some(at(10));
         let expired = fixture.create(expired).await.0;
         let idle = fixture.session("ann", at(1)).await;
+        let mut lapsed = new("ann", at(5));
+        lapsed.slide = Some(Duration::from_secs(5));
+        let lapsed = fixture.create(lapsed).await.0;
+        let mut used = new("ann", at(5));
+        used.slide = Some(Duration::from_millis(5001));
+        let used = fixture.create(used).await.0;
         let suspended = fixture.session("ann", at(6)).await;
         let ended = fixture.session("ann", at(7)).await;
         let live = fixture.session("ann", at(8)).await;
@@ -223,13 +229,15 @@ both! {
         fixture.end(Which::One(ended), EndReason::Revoked, None).await;
         for on_exceed in [OnExceed::RejectNew, OnExceed::EvictLeastRecent, OnExceed::EvictOldest] {
             let mut newer = new("ann", at(10));
-            newer.limit = Limit { idle_since: Some(at(5)), ..max(2, on_exceed) };
+            newer.limit = Limit { idle_since: Some(at(5)), ..max(3, on_exceed) };
             let (id, gave_way) = fixture.create(newer).await;
             assert!(gave_way.is_empty(), "{on_exceed:?}");
             fixture.end(Which::One(id), EndReason::Revoked, None).await;
         }
         assert_eq!(fixture.state(expired).await, State::Active);
-        assert_eq!(fixture.state(idle).await, State::Active);
+        for dead in [idle, lapsed, used] {
+            assert_eq!(fixture.state(dead).await, State::Active);
+        }
         assert_eq!(fixture.state(live).await, State::Active);
     }
 
