@@ -1,13 +1,15 @@
 //! The device that a session is used on, as the list of sessions shows it to its owner.
 //!
-//! The names are those of the `user-agents` package of Python, so that who moves from it finds his lists as they were. A
-//! header is what a stranger sends: it is looked at once, to a length that no browser reaches, and nothing of it is
+//! The names follow the `user-agents` package of Python, for those who move from it: common browsers and systems have its
+//! names. More makers are known here, and rare devices may be called otherwise. A header is what a stranger sends: it is looked at once, to a length that no browser reaches, and nothing of it is
 //! believed beyond these few words.
 
 mod browser;
 mod header;
 mod maker;
 mod system;
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +76,7 @@ impl Device {
             browser: browser.and_then(|name| shown(&name)).unwrap_or_else(|| OTHER.to_owned()),
             brand: hardware.brand.and_then(shown),
             model: hardware.model.and_then(shown),
-            family: hardware.family.and_then(shown).unwrap_or_else(|| OTHER.to_owned()),
+            family: hardware.family.and_then(|family| shown(&family)).unwrap_or_else(|| OTHER.to_owned()),
             is_mobile: hardware.kind == Kind::Phone,
             is_tablet: hardware.kind == Kind::Tablet,
         }
@@ -114,15 +116,29 @@ enum Kind {
 struct Hardware<'a> {
     brand: Option<&'a str>,
     model: Option<&'a str>,
-    family: Option<&'a str>,
+    family: Option<Cow<'a, str>>,
     kind: Kind,
 }
 
 impl<'a> Hardware<'a> {
     const UNKNOWN: Self = Self { brand: None, model: None, family: None, kind: Kind::Other };
 
+    /// A device whose model says who made it.
     const fn new(brand: &'a str, model: &'a str, kind: Kind) -> Self {
-        Self { brand: Some(brand), model: Some(model), family: Some(model), kind }
+        Self { brand: Some(brand), model: Some(model), family: Some(Cow::Borrowed(model)), kind }
+    }
+
+    /// A model by a maker, or by nobody knows whom. Google's own names are families by themselves.
+    fn by(maker: Option<&'static str>, model: &'a str, kind: Kind) -> Self {
+        match maker {
+            None if kind == Kind::Tablet => Self::new("Generic_Android_Tablet", model, kind),
+            None => Self::new("Generic_Android", model, kind),
+            Some(maker @ "Google") => Self::new(maker, model, kind),
+            Some(maker) => {
+                let model = maker::without_maker(model, maker);
+                Self { family: Some(Cow::Owned(format!("{maker} {model}"))), ..Self::new(maker, model, kind) }
+            }
+        }
     }
 
     fn of(header: &Header<'a>, os: &str, hints: &'a ClientHints) -> Self {
@@ -131,10 +147,11 @@ impl<'a> Hardware<'a> {
             found.kind = Kind::Phone;
         }
         if let Some(model) = hints.model.as_deref() {
-            let generic = if found.kind == Kind::Tablet { GENERIC_TABLET } else { GENERIC_PHONE };
-            let unknown = if os == "Android" { Some(generic) } else { found.brand };
-            found.brand = maker::maker(model).or(unknown);
-            (found.model, found.family) = (Some(model), Some(model));
+            let brand = found.brand;
+            found = Self::by(maker::maker(model), model, found.kind);
+            if os != "Android" && maker::maker(model).is_none() {
+                found.brand = brand;
+            }
         }
         found
     }
@@ -183,11 +200,14 @@ impl<'a> Hardware<'a> {
         };
         let Some(model) = model else {
             return match kind {
-                Kind::Phone => {
-                    Self { brand: Some("Generic"), model: Some("Smartphone"), family: Some("Generic Smartphone"), kind }
-                }
+                Kind::Phone => Self {
+                    brand: Some("Generic"),
+                    model: Some("Smartphone"),
+                    family: Some("Generic Smartphone".into()),
+                    kind,
+                },
                 Kind::Tablet => {
-                    Self { brand: Some("Generic"), model: Some("Tablet"), family: Some("Generic Tablet"), kind }
+                    Self { brand: Some("Generic"), model: Some("Tablet"), family: Some("Generic Tablet".into()), kind }
                 }
                 Kind::Other => Self::UNKNOWN,
             };
@@ -197,8 +217,7 @@ impl<'a> Hardware<'a> {
             Some("Samsung") if kind == Kind::Tablet && !header.text.contains("Build/") => None,
             maker => maker,
         };
-        let generic = if kind == Kind::Tablet { GENERIC_TABLET } else { GENERIC_PHONE };
-        Self::new(known.unwrap_or(generic), model, kind)
+        Self::by(known, model, kind)
     }
 
     /// `(Windows Phone 10.0; Android 6.0.1; Microsoft; Lumia 950)`: the maker and the model come last.
@@ -220,12 +239,14 @@ impl<'a> Hardware<'a> {
     /// `(Mobile; Nokia_8110_4G; rv:48.0)`
     fn of_kaios(header: &Header<'a>) -> Self {
         let model = header.system.iter().copied().find(|field| *field != "Mobile" && !field.starts_with("rv:"));
-        Self { brand: model.and_then(maker::maker), model, family: model, kind: Kind::Phone }
+        let Some(model) = model else { return Self { kind: Kind::Phone, ..Self::UNKNOWN } };
+        match maker::maker(model) {
+            None => Self { brand: None, ..Self::by(None, model, Kind::Phone) },
+            maker => Self::by(maker, model, Kind::Phone),
+        }
     }
 }
 
-const GENERIC_PHONE: &str = "Generic_Android";
-const GENERIC_TABLET: &str = "Generic_Android_Tablet";
 const PLAYSTATIONS: &[&str] =
     &["PlayStation 5", "PlayStation 4", "PlayStation Vita", "PlayStation Portable", "PLAYSTATION 3", "PlayStation 3"];
 const NINTENDOS: &[&str] = &["Nintendo Switch", "Nintendo WiiU", "Nintendo Wii", "Nintendo 3DS", "Nintendo DSi"];

@@ -29,7 +29,8 @@ const BY_PRODUCT: &[(&str, &str)] = &[
     ("Whale", "Whale"),
     ("UCBrowser", "UC Browser"),
     ("SamsungBrowser", "Samsung Internet"),
-    ("MiuiBrowser", "MiuiBrowser"),
+    // `XiaoMi/MiuiBrowser/14.4.0-g`
+    ("XiaoMi", "MiuiBrowser"),
     ("HuaweiBrowser", "Huawei Browser"),
     ("HeyTapBrowser", "HeyTap Browser"),
     ("VivoBrowser", "Vivo Browser"),

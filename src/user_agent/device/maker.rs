@@ -132,6 +132,14 @@ pub(super) fn maker(model: &str) -> Option<&'static str> {
     BY_PATTERN.iter().find(|(pattern, _)| fits(model, pattern)).map(|(_, maker)| *maker)
 }
 
+/// A model without its maker's name before it: who made it is said beside it.
+pub(super) fn without_maker<'a>(model: &'a str, maker: &str) -> &'a str {
+    let (start, rest) = model.split_at_checked(maker.len()).unwrap_or(("", ""));
+    let rest = start.eq_ignore_ascii_case(maker).then_some(rest);
+    let rest = rest.and_then(|rest| rest.strip_prefix([' ', '_', '-'])).map(str::trim);
+    rest.filter(|rest| !rest.is_empty()).unwrap_or(model)
+}
+
 fn fits(model: &str, pattern: &str) -> bool {
     let mut letters = model.bytes();
     pattern.bytes().all(|wanted| match (wanted, letters.next()) {

@@ -163,17 +163,17 @@ fn telephones_and_tablets_are_told_with_their_makers() {
         (
             "Mozilla/5.0 (Linux; Android 14; SM-S918B) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/26.0 \
              Chrome/122.0.0.0 Mobile Safari/537.36",
-            "Android|Samsung|SM-S918B|SM-S918B|Samsung Internet|t|f",
+            "Android|Samsung|SM-S918B|Samsung SM-S918B|Samsung Internet|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 9; SAMSUNG SM-T865 Build/PPR1.180610.011) AppleWebKit/537.36 (KHTML, like Gecko) \
              SamsungBrowser/14.2 Chrome/87.0.4280.141 Safari/537.36",
-            "Android|Samsung|SM-T865|SM-T865|Samsung Internet|f|t",
+            "Android|Samsung|SM-T865|Samsung SM-T865|Samsung Internet|f|t",
         ),
         (
             "Mozilla/5.0 (Linux; U; Android 4.0.4; en-gb; GT-I9300 Build/IMM76D) AppleWebKit/534.30 (KHTML, like Gecko) \
              Version/4.0 Mobile Safari/534.30",
-            "Android|Samsung|GT-I9300|GT-I9300|Android|t|f",
+            "Android|Samsung|GT-I9300|Samsung GT-I9300|Android|t|f",
         ),
         (
             "Mozilla/5.0 (Android 14; Mobile; rv:132.0) Gecko/132.0 Firefox/132.0",
@@ -186,82 +186,82 @@ fn telephones_and_tablets_are_told_with_their_makers() {
         (
             "Mozilla/5.0 (Linux; Android 13; Redmi Note 12 Build/TKQ1.221114.001) AppleWebKit/537.36 (KHTML, like Gecko) \
              Version/4.0 Chrome/112.0.5615.136 Mobile Safari/537.36 XiaoMi/MiuiBrowser/14.4.0-g",
-            "Android|Xiaomi|Redmi Note 12|Redmi Note 12|Chrome Mobile|t|f",
+            "Android|Xiaomi|Redmi Note 12|Xiaomi Redmi Note 12|MiuiBrowser|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 12; 2201116SG) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile \
              Safari/537.36 EdgA/130.0.0.0",
-            "Android|Xiaomi|2201116SG|2201116SG|Edge Mobile|t|f",
+            "Android|Xiaomi|2201116SG|Xiaomi 2201116SG|Edge Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 13; CPH2449) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile \
              Safari/537.36 OPR/86.0.0.0",
-            "Android|OPPO|CPH2449|CPH2449|Opera Mobile|t|f",
+            "Android|OPPO|CPH2449|OPPO CPH2449|Opera Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 11; ONEPLUS A6003) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/110.0.0.0 Mobile \
              Safari/537.36",
-            "Android|OnePlus|ONEPLUS A6003|ONEPLUS A6003|Chrome Mobile|t|f",
+            "Android|OnePlus|A6003|OnePlus A6003|Chrome Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 10; VOG-L29) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/88.0.4324.93 \
              HuaweiBrowser/11.1.1.310 Mobile Safari/537.36",
-            "Android|Huawei|VOG-L29|VOG-L29|Huawei Browser|t|f",
+            "Android|Huawei|VOG-L29|Huawei VOG-L29|Huawei Browser|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 12; moto g power (2022)) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 \
              Mobile Safari/537.36",
-            "Android|Motorola|moto g power (2022)|moto g power (2022)|Chrome Mobile|t|f",
+            "Android|Motorola|moto g power (2022)|Motorola moto g power (2022)|Chrome Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 13; XQ-CT54) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile \
              Safari/537.36",
-            "Android|Sony|XQ-CT54|XQ-CT54|Chrome Mobile|t|f",
+            "Android|Sony|XQ-CT54|Sony XQ-CT54|Chrome Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 9; G8341) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/99.0.4844.88 Mobile \
              Safari/537.36",
-            "Android|Sony|G8341|G8341|Chrome Mobile|t|f",
+            "Android|Sony|G8341|Sony G8341|Chrome Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 10; LM-Q720) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Mobile \
              Safari/537.36",
-            "Android|LG|LM-Q720|LM-Q720|Chrome Mobile|t|f",
+            "Android|LG|LM-Q720|LG LM-Q720|Chrome Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 11; Nokia 5.3) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Mobile \
              Safari/537.36",
-            "Android|Nokia|Nokia 5.3|Nokia 5.3|Chrome Mobile|t|f",
+            "Android|Nokia|5.3|Nokia 5.3|Chrome Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 8.0.0; HTC U11) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/90.0.4430.91 Mobile \
              Safari/537.36",
-            "Android|HTC|HTC U11|HTC U11|Chrome Mobile|t|f",
+            "Android|HTC|U11|HTC U11|Chrome Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 13; ASUS_AI2202) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile \
              Safari/537.36",
-            "Android|Asus|ASUS_AI2202|ASUS_AI2202|Chrome Mobile|t|f",
+            "Android|Asus|AI2202|Asus AI2202|Chrome Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 13; RMX3511) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile \
              Safari/537.36",
-            "Android|Realme|RMX3511|RMX3511|Chrome Mobile|t|f",
+            "Android|Realme|RMX3511|Realme RMX3511|Chrome Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 12; V2050) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Mobile \
              Safari/537.36 VivoBrowser/12.3.0.0",
-            "Android|vivo|V2050|V2050|Vivo Browser|t|f",
+            "Android|vivo|V2050|vivo V2050|Vivo Browser|t|f",
         ),
         (
             "Mozilla/5.0 (Linux; Android 10; Lenovo TB-X606F) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 \
              Safari/537.36",
-            "Android|Lenovo|Lenovo TB-X606F|Lenovo TB-X606F|Chrome|f|t",
+            "Android|Lenovo|TB-X606F|Lenovo TB-X606F|Chrome|f|t",
         ),
         (
             "Mozilla/5.0 (Linux; Android 9; KFMAWI) AppleWebKit/537.36 (KHTML, like Gecko) Silk/120.4.1 like \
              Chrome/120.0.6099.230 Safari/537.36",
-            "Android|Amazon|KFMAWI|KFMAWI|Amazon Silk|f|t",
+            "Android|Amazon|KFMAWI|Amazon KFMAWI|Amazon Silk|f|t",
         ),
         (
             "Mozilla/5.0 (Linux; Android 14; Pixel 8 Build/UD1A.230803.041; wv) AppleWebKit/537.36 (KHTML, like Gecko) \
@@ -304,7 +304,7 @@ fn telephones_and_tablets_are_told_with_their_makers() {
         ),
         (
             "Mozilla/5.0 (Mobile; Nokia_8110_4G; rv:48.0) Gecko/48.0 Firefox/48.0 KAIOS/2.5",
-            "KaiOS|Nokia|Nokia_8110_4G|Nokia_8110_4G|Firefox Mobile|t|f",
+            "KaiOS|Nokia|8110_4G|Nokia 8110_4G|Firefox Mobile|t|f",
         ),
         (
             "Mozilla/5.0 (BB10; Touch) AppleWebKit/537.35+ (KHTML, like Gecko) Version/10.3.3.3216 Mobile Safari/537.35+",
@@ -373,7 +373,7 @@ fn a_program_without_pages_is_named_by_its_first_word() {
         ),
         (
             "Dalvik/2.1.0 (Linux; U; Android 13; SM-X700 Build/TP1A.220624.014)",
-            "Android|Samsung|SM-X700|SM-X700|Android|f|t",
+            "Android|Samsung|SM-X700|Samsung SM-X700|Android|f|t",
         ),
     ]);
 }
@@ -405,7 +405,7 @@ fn a_bot_is_a_spider_whatever_it_pretends_to_be() {
         (
             "Mozilla/5.0 (Linux; Android 10; CUBOT NOTE 20) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Mobile \
              Safari/537.36",
-            "Android|Cubot|CUBOT NOTE 20|CUBOT NOTE 20|Chrome Mobile|t|f",
+            "Android|Cubot|NOTE 20|Cubot NOTE 20|Chrome Mobile|t|f",
         ),
     ]);
 }
@@ -440,7 +440,7 @@ fn consoles_and_televisions_are_neither_telephones_nor_tablets() {
         (
             "Mozilla/5.0 (Linux; Android 9; AFTT Build/PS7233) AppleWebKit/537.36 (KHTML, like Gecko) Silk/120.4.1 like \
              Chrome/120.0.6099.230 Safari/537.36",
-            "Android|Amazon|AFTT|AFTT|Amazon Silk|f|f",
+            "Android|Amazon|AFTT|Amazon AFTT|Amazon Silk|f|f",
         ),
         ("AppleTV11,1/11.1", "tvOS|Apple|AppleTV|AppleTV|AppleTV11,1|f|f"),
         (
@@ -474,7 +474,7 @@ mod with_hints {
         let told = hints(&["Chromium", "Google Chrome"], "Android", true, "Pixel 8");
         assert_eq!(line(ANDROID, &told), "Android|Google|Pixel 8|Pixel 8|Chrome Mobile|t|f");
         let told = hints(&["Chromium", "Google Chrome"], "Android", false, "SM-X700");
-        assert_eq!(line(ANDROID_TABLET, &told), "Android|Samsung|SM-X700|SM-X700|Chrome|f|t");
+        assert_eq!(line(ANDROID_TABLET, &told), "Android|Samsung|SM-X700|Samsung SM-X700|Chrome|f|t");
         let told = hints(&["Chromium", "Google Chrome"], "Android", true, "Unheard of");
         assert_eq!(line(ANDROID, &told), "Android|Generic_Android|Unheard of|Unheard of|Chrome Mobile|t|f");
     }
