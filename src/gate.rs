@@ -251,7 +251,7 @@ async fn check(
         Ok(permit) => permit,
         Err(refusal) => {
             exchange.waited = true;
-            Box::pin(gate.sessions.settle(refusal, &session, &facts, now)).await?
+            Box::pin(gate.sessions.settle(refusal, &session, &facts, headers, now)).await?
         }
     };
     if let Some(session) = permit.session() {
