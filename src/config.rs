@@ -5,6 +5,7 @@
 //! `gateway.toml`, the commented default that the tests load.
 
 mod file;
+mod hearing;
 mod reader;
 mod sources;
 pub mod units;
@@ -16,6 +17,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::hearing::{Hearing, Notify};
 pub use self::reader::Fault;
 pub use self::sources::{Overrides, Sources};
 pub use self::upstream::{Deliver, Field, Hook, Login, OnReject, Route, RoutePath, StatusSet, Upstream};
@@ -144,6 +146,8 @@ pub struct StoreSettings {
     pub migrate: bool,
     /// The longest that one call may take.
     pub timeout: Duration,
+    /// How the changes of others are heard of.
+    pub hearing: Hearing,
 }
 
 /// The kind of store and its address.
@@ -178,6 +182,7 @@ impl std::fmt::Debug for StoreSettings {
             .field("place", place)
             .field("migrate", &self.migrate)
             .field("timeout", &self.timeout)
+            .field("hearing", &self.hearing)
             .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use http::header::HeaderName;
 use super::reader::{Table, list, text};
 use super::{
     AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, SessionSettings,
-    StorePlace, StoreSettings, TokenSettings, upstream,
+    StorePlace, StoreSettings, TokenSettings, hearing, upstream,
 };
 use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
@@ -241,6 +241,7 @@ fn store(mut table: Table) -> Option<StoreSettings> {
     let ca_file = table.text("ca_file").map(PathBuf::from);
     let migrate = table.flag("migrate", true);
     let timeout = table.limit("timeout", Duration::from_secs(5));
+    let hearing = hearing::read(&mut table);
     let url = match url {
         Some(url) => url,
         None if given => return None,
@@ -259,7 +260,7 @@ fn store(mut table: Table) -> Option<StoreSettings> {
             return None;
         }
     };
-    Some(StoreSettings { place, migrate, timeout })
+    Some(StoreSettings { place, migrate, timeout, hearing })
 }
 
 fn identity(mut table: Table) -> Option<identity::Names> {
