@@ -5,6 +5,7 @@
 //! `gateway.toml`, the commented default that the tests load.
 
 mod file;
+mod hearing;
 mod reader;
 mod session;
 mod sources;
@@ -17,6 +18,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::hearing::{Hearing, Notify};
 pub use self::reader::Fault;
 pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
@@ -135,6 +137,8 @@ pub struct StoreSettings {
     pub migrate: bool,
     /// The longest that one call may take.
     pub timeout: Duration,
+    /// How the changes of others are heard of.
+    pub hearing: Hearing,
 }
 
 /// The kind of store and its address.
@@ -169,6 +173,7 @@ impl std::fmt::Debug for StoreSettings {
             .field("place", place)
             .field("migrate", &self.migrate)
             .field("timeout", &self.timeout)
+            .field("hearing", &self.hearing)
             .finish_non_exhaustive()
     }
 }

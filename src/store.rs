@@ -11,6 +11,7 @@
 //! everything else to the actor of the call.
 
 mod contract;
+mod news;
 mod postgres;
 mod schema;
 mod sqlite;
@@ -18,6 +19,7 @@ mod sqlite;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use self::news::Way;
 use crate::clock::Timestamp;
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
 use crate::token::Digest;
@@ -26,6 +28,7 @@ use crate::user_agent::Device;
 pub use self::contract::{
     Creation, Ended, Ending, Event, Found, Limit, NewSession, Offender, Position, Rotated, Rotation, Touch, Which,
 };
+pub use self::news::{Ear, Hearing, News, Notice, Notify};
 pub use self::postgres::{PostgresSettings, SecretUrl};
 pub use self::sqlite::SqliteSettings;
 pub use crate::policy::OnExceed;
@@ -206,6 +209,27 @@ impl Store {
         match settings {
             Settings::Sqlite(settings) => Ok(Self::Sqlite(sqlite::Sqlite::open(settings)?)),
             Settings::Postgres(settings) => Ok(Self::Postgres(postgres::Postgres::open(settings)?)),
+        }
+    }
+
+    /// The time by the store's own clock, where it has one that all its gateways share.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(store) => store.clock().await.map(Some),
+        }
+    }
+
+    /// What hears of changes that others make; nothing is heard before it is attached. `None` when that is not wanted.
+    pub fn ear(&self, hearing: Hearing) -> Option<Ear> {
+        match (self, hearing.notify) {
+            (_, Notify::Off) => None,
+            (Self::Sqlite(store), Notify::Listen | Notify::Poll) => Some(Ear(Way::Watch(store.watcher(hearing)))),
+            (Self::Postgres(store), Notify::Listen) => Some(Ear(Way::Listen(Box::new(store.listener())))),
+            (Self::Postgres(store), Notify::Poll) => Some(Ear(Way::Poll(store.poller(hearing)))),
         }
     }
 

@@ -12,7 +12,7 @@ use http::header::HeaderName;
 use super::reader::{Table, list, text};
 use super::{
     AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, StorePlace, StoreSettings,
-    TokenSettings, session, upstream,
+    TokenSettings, hearing, session, upstream,
 };
 use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
@@ -231,6 +231,7 @@ fn store(mut table: Table) -> Option<StoreSettings> {
     let ca_file = table.text("ca_file").map(PathBuf::from);
     let migrate = table.flag("migrate", true);
     let timeout = table.limit("timeout", Duration::from_secs(5));
+    let hearing = hearing::read(&mut table);
     let url = match url {
         Some(url) => url,
         None if given => return None,
@@ -249,7 +250,7 @@ fn store(mut table: Table) -> Option<StoreSettings> {
             return None;
         }
     };
-    Some(StoreSettings { place, migrate, timeout })
+    Some(StoreSettings { place, migrate, timeout, hearing })
 }
 
 fn identity(mut table: Table) -> Option<identity::Names> {

@@ -128,7 +128,7 @@ async fn login_succeeded(
     exchange: &Exchange,
 ) -> Result<Response<ResponseBody>, Problem> {
     let gate = &client.gate;
-    let now = exchange.began.wall;
+    let now = gate.sessions.at(exchange.began).wall;
     // Many applications answer a wrong password with a redirect too, to their login page. One that says by a cookie or in
     // its answer who logged in may lead anywhere.
     let leads_back = login_page::leads_back(before.upstream, &login.hook.path, &response);
@@ -302,7 +302,7 @@ async fn unmatched(
     tracing::warn!(why, client = %ip, "a login succeeded, but no session was created");
     let event = Event {
         kind: "login_unmatched",
-        at: exchange.began.wall,
+        at: client.gate.sessions.at(exchange.began).wall,
         session: None,
         user: None,
         actor: Actor::Policy,
@@ -352,7 +352,7 @@ async fn end(
     user: UserId,
     exchange: &Exchange,
 ) -> Result<(), Problem> {
-    let now = exchange.began.wall;
+    let now = client.gate.sessions.at(exchange.began).wall;
     let ending = OwnedEnding { reason, current: Some(session.id), actor: Actor::User(user), now };
     client.gate.sessions.end(which, ending).await.map(drop)
 }

@@ -35,7 +35,7 @@ use self::index::Index;
 use crate::clock::{Timestamp, Uptime};
 use crate::error::Problem;
 use crate::metrics::Lookup;
-use crate::session::{Session, SessionId};
+use crate::session::{Session, SessionId, UserId};
 use crate::store::Ended;
 use crate::token::Digest;
 
@@ -226,6 +226,15 @@ impl Cache {
     /// The same for a session of which only the id is known.
     pub(super) fn forget_id(&self, id: SessionId) {
         self.forget_in_step(id, &mut self.in_step());
+    }
+
+    /// Forgets the sessions of a user. It looks at every session there is, so it is for rare cases.
+    pub(super) fn forget_user(&self, user: &UserId) {
+        let of_user = self.found.iter().filter(|(_, session)| session.identity.user_text() == user.as_str());
+        let ids: Vec<SessionId> = of_user.map(|(_, session)| session.id).collect();
+        for id in ids {
+            self.forget_id(id);
+        }
     }
 
     fn forget_in_step(&self, id: SessionId, forgotten: &mut Forgotten) {

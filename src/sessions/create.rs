@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::Sessions;
+use super::{Concerned, Sessions};
 use crate::clock::Timestamp;
 use crate::error::{Code, Problem};
 use crate::metrics::StoreCall;
@@ -93,8 +93,8 @@ impl Sessions {
             slide,
             device: login.device,
         };
-        let sessions = self.clone();
-        let creation = self.run(StoreCall::Create, async move {
+        let (sessions, concerned) = (self.clone(), Concerned::User(new.principal.user.clone()));
+        let creation = self.change(StoreCall::Create, concerned, async move {
             let creation = sessions.inner.store.create(new).await?;
             if let Creation::Created { ended } = &creation {
                 sessions.forget(ended);

@@ -64,6 +64,7 @@ impl Sessions {
     async fn prepare_store(&self) -> Result<Option<Migrated>, StoreError> {
         let migrated = if self.inner.settings.migrate { Some(self.inner.store.migrate().await?) } else { None };
         self.inner.store.check().await?;
+        self.measure_clock().await?;
         Ok(migrated)
     }
 

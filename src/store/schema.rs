@@ -17,15 +17,17 @@ use crate::user_agent::Device;
 pub(super) const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_sessions.sql"),
     include_str!("../../migrations/sqlite/0002_rotation.sql"),
+    include_str!("../../migrations/sqlite/0003_notify.sql"),
 ];
 /// The PostgreSQL migrations; the n-th makes version n.
 pub(super) const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
     include_str!("../../migrations/postgres/0002_rotation.sql"),
+    include_str!("../../migrations/postgres/0003_notify.sql"),
 ];
 
 /// The version that this program needs.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 const _: () = assert!(SQLITE.len() == VERSION as usize && POSTGRES.len() == VERSION as usize);
 

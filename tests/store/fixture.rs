@@ -8,8 +8,8 @@ use rusqlite::types::ValueRef;
 use session_gateway::clock::Timestamp;
 use session_gateway::session::{Actor, EndReason, Format, Principal, Record, SessionId, State, UserId};
 use session_gateway::store::{
-    Creation, Ended, Ending, Limit, NewSession, OnExceed, PostgresSettings, SecretUrl, Settings, SqliteSettings, Store,
-    Which,
+    Creation, Ended, Ending, Limit, NewSession, Notify, OnExceed, PostgresSettings, SecretUrl, Settings,
+    SqliteSettings, Store, Which,
 };
 use session_gateway::token::Token;
 use tempfile::TempDir;
@@ -177,6 +177,7 @@ pub fn postgres_settings(url: String) -> PostgresSettings {
         connect_timeout: TIMEOUT,
         timeout: TIMEOUT,
         ca_file: None,
+        notify: Notify::Listen,
     }
 }
 
