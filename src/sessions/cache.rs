@@ -320,10 +320,18 @@ impl Drop for Loading<'_> {
             // First into the index: a map that has no room for it drops it at once, from the index too.
             let replaced = self.cache.index.insert(session.clone());
             // Refused as well when its token was forgotten. What was loaded since then keeps its place.
-            if guard.insert(session.clone()).is_err() {
-                self.cache.index.remove(&session);
-                if let Some(replaced) = replaced {
-                    self.cache.index.insert(replaced);
+            match (guard.insert(session.clone()), replaced) {
+                // Another token of the same session: it was rotated on another gateway, and this is heard of here before the
+                // notification of it. Whichever of the two is the old one, it must not stay behind without an index.
+                (Ok(()), Some(replaced)) if replaced.digest != session.digest => {
+                    self.cache.found.remove(&Key::of(&replaced.digest));
+                }
+                (Ok(()), _) => {}
+                (Err(_), replaced) => {
+                    self.cache.index.remove(&session);
+                    if let Some(replaced) = replaced {
+                        self.cache.index.insert(replaced);
+                    }
                 }
             }
         } else {
