@@ -21,7 +21,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use self::file::DatabaseFile;
+use self::file::{DatabaseFile, Failure};
 pub(super) use self::watch::Watcher;
 use self::worker::{Job, Task};
 use super::schema::{self, MIGRATION_LIMIT};
@@ -88,6 +88,14 @@ impl Sqlite {
         // The writer does what it is asked one after the other: behind this, nothing is under way any more whose caller has
         // given up waiting.
         self.write(|_| Ok(())).await
+    }
+
+    /// Takes the file's lock, or says who has it. Anything else that is in the way may still go away.
+    pub(super) fn claim(&self) -> Result<(), StoreError> {
+        match self.file.claim() {
+            Err(Failure::InUse(sentence)) => Err(StoreError::InUse(sentence)),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// What notices the commits of other processes.

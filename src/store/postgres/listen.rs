@@ -133,9 +133,9 @@ impl Line {
     async fn until_heard_self(&mut self, sender: &str) -> Result<(), StoreError> {
         loop {
             match hear(&mut self.wire, sender).await? {
-                Some(notice) if is_test(&notice) => return Ok(()),
-                Some(notice) => self.keep(notice),
-                None => {}
+                Some(notice) if is_test(&notice) && notice.own => return Ok(()),
+                Some(notice) if !is_test(&notice) => self.keep(notice),
+                Some(_) | None => {}
             }
         }
     }
@@ -187,9 +187,9 @@ fn unreachable(error: tokio_postgres::Error) -> StoreError {
     StoreError::Unreachable(Box::new(error))
 }
 
-/// Whether it is the one with which the connection is tried out.
+/// Whether it is one with which somebody tries a connection out.
 fn is_test(notice: &Notice) -> bool {
-    notice.own && matches!(&notice.news, News::Sessions(ids) if ids.is_empty())
+    matches!(&notice.news, News::Sessions(ids) if ids.is_empty())
 }
 
 /// The payload of [`is_test`].
@@ -271,6 +271,7 @@ mod tests {
     #[test]
     fn the_test_of_a_connection_is_no_news() {
         assert!(is_test(&read(&test("me"), "me")));
-        assert!(!is_test(&read(&test("me"), "other")));
+        assert!(is_test(&read(&test("other"), "me")));
+        assert!(!is_test(&read(&format!("{}{}", test("me"), write(&ids(1))), "me")));
     }
 }
