@@ -1,10 +1,19 @@
 //! A change whose answer got lost: nobody knows whether it was made, and nothing is served as if it had not been.
 
 use super::{Fleet, LONG, cache, login, refusal, until_hearing};
+use crate::support::gateway::Gateway;
 use crate::support::link::Way;
 use crate::support::wait_until;
 
-const SHORT: &str = "[cache]\nttl = \"10m\"\nserve_while_store_down = \"10m\"\n[store]\ntimeout = \"500ms\"\n";
+const SHORT: &str =
+    "[cache]\nttl = \"10m\"\nserve_while_store_down = \"10m\"\n[store]\ntimeout = \"500ms\"\npool_size = 1\n";
+
+/// Ends a session in the way that is to be held up later: the statement is then prepared on the pool's one connection, and
+/// goes in one piece.
+fn rehearse(gateway: &Gateway, target: &str) {
+    let session = login(gateway, "somebody");
+    assert!(gateway.delete_as(&session.token, target).status < 300);
+}
 
 #[test]
 fn a_revocation_whose_answer_got_lost_is_not_served_from_memory() {
@@ -12,6 +21,7 @@ fn a_revocation_whose_answer_got_lost_is_not_served_from_memory() {
     let (link, there) = fleet.behind_link(SHORT);
     for target in ["/_sessions/current", "/_sessions?all=true"] {
         let session = login(&there, "ann");
+        rehearse(&there, target);
         cache(&there, &session);
         link.refuse();
         link.hold(Way::Answers);
@@ -32,6 +42,7 @@ fn a_revocation_that_comes_to_the_server_after_it_was_given_up_is_heard_of() {
     let fleet = Fleet::start(1, LONG);
     let (link, there) = fleet.behind_link(SHORT);
     let session = login(&there, "ann");
+    rehearse(&there, "/_sessions/current");
     cache(&there, &session);
     link.hold(Way::Questions);
     assert_eq!(there.delete_as(&session.token, "/_sessions/current").status, 503);

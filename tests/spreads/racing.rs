@@ -11,8 +11,10 @@ use crate::support::wait_until;
 #[test]
 fn a_session_revoked_while_another_gateway_loads_it_does_not_stay_there() {
     let fleet = Fleet::start(1, LONG);
-    let (link, there) = fleet.behind_link(LONG);
+    let (link, there) = fleet.behind_link(&format!("{LONG}[store]\npool_size = 1\n"));
     let here = &fleet.gateways[0];
+    // The statement is prepared by then, and a load is one question and one answer.
+    cache(&there, &login(here, "ann"));
     for _ in 0..5 {
         let session = login(here, "ann");
         link.hold(Way::Answers);
