@@ -105,6 +105,7 @@ impl App {
 
         let shared = Arc::new(SharedMetrics::default());
         let store = side.block_on(async { Store::open(&place(&config.store)) }).map_err(StartError::Store)?;
+        store.claim().map_err(StartError::Store)?;
         let sessions = Sessions::new(store, side.handle().clone(), settings(&config), shared.clone());
         let (stop, stopping) = watch::channel(false);
         let (stop_tasks, tasks_stopping) = watch::channel(false);

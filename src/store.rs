@@ -212,6 +212,18 @@ impl Store {
         }
     }
 
+    /// Makes the store this gateway's own where only one can have it. What else is in its way may still go away, and is told
+    /// by the calls.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another gateway has it.
+    pub fn claim(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.claim(),
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
     /// The time by the store's own clock, where it has one that all its gateways share.
     ///
     /// # Errors

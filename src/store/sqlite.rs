@@ -21,7 +21,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use self::file::DatabaseFile;
+use self::file::{DatabaseFile, Failure};
 pub(super) use self::watch::Watcher;
 use self::worker::{Job, Task};
 use super::schema::{self, MIGRATION_LIMIT};
@@ -29,7 +29,7 @@ use super::{
     Creation, Ended, Ending, Event, Found, Hearing, Migrated, NewSession, Offender, Position, Rotated, Rotation,
     StoreError, Touch, Which,
 };
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
 use crate::token::Digest;
 use crate::user_agent::Device;
@@ -88,6 +88,22 @@ impl Sqlite {
         // The writer does what it is asked one after the other: behind this, nothing is under way any more whose caller has
         // given up waiting.
         self.write(|_| Ok(())).await
+    }
+
+    /// Takes the file's lock, or says who has it. Who is just going away is waited for. Anything else that is in the way may
+    /// be gone when the file is needed.
+    pub(super) fn claim(&self) -> Result<(), StoreError> {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        const PAUSE: Duration = Duration::from_millis(10);
+
+        let began = clock::uptime();
+        loop {
+            match self.file.claim() {
+                Err(Failure::InUse(_)) if clock::uptime().since(began) < PATIENCE => std::thread::sleep(PAUSE),
+                Err(Failure::InUse(sentence)) => return Err(StoreError::InUse(sentence)),
+                Ok(()) | Err(_) => return Ok(()),
+            }
+        }
     }
 
     /// What notices the commits of other processes.
