@@ -44,3 +44,5 @@ mod rotating;
 mod schema;
 #[path = "store/sqlite_alone.rs"]
 mod sqlite_alone;
+#[path = "store/sweeping.rs"]
+mod sweeping;
