@@ -36,6 +36,8 @@ mod ending;
 mod fixture;
 #[path = "store/living.rs"]
 mod living;
+#[path = "store/plans.rs"]
+mod plans;
 #[path = "store/postgres_alone.rs"]
 mod postgres_alone;
 #[path = "store/rotating.rs"]

@@ -39,3 +39,44 @@ pub(super) fn read(mut table: Table) -> AuditSettings {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use figment::providers::{Format as _, Toml};
+
+    use super::*;
+    use crate::config::reader::Faults;
+
+    fn read(toml: &str) -> (AuditSettings, Vec<String>) {
+        let figment = figment::Figment::from(Toml::string(toml));
+        let faults = Faults::new(figment.clone());
+        let settings = super::read(Table::root(figment.extract().unwrap(), faults.clone()));
+        (settings, faults.take().into_iter().map(|fault| fault.message).collect())
+    }
+
+    #[test]
+    fn how_many_are_kept_is_a_word_or_a_number_and_the_number_may_be_none() {
+        for (toml, expected) in [
+            ("", None),
+            ("keep_per_user = \"all\"", None),
+            ("keep_per_user = 0", Some(0)),
+            ("keep_per_user = 2147483647", Some(2_147_483_647)),
+        ] {
+            let (settings, faults) = read(toml);
+            assert_eq!((settings.keep_per_user, faults), (expected, Vec::new()), "{toml}");
+        }
+        for toml in
+            ["keep_per_user = -1", "keep_per_user = \"none\"", "keep_per_user = 2147483648", "keep_per_user = \"3\""]
+        {
+            let (_, faults) = read(toml);
+            assert_eq!(faults, ["must be \"all\" or a whole number; 0 keeps none"], "{toml}");
+        }
+    }
+
+    #[test]
+    fn for_ever_and_never_are_zero_and_a_sweep_is_never_further_off_than_a_day() {
+        let (settings, faults) = read("keep_for = \"0\"\nsweep_interval = \"0\"");
+        assert_eq!((settings.keep_for, settings.sweep_interval, faults), (None, None, Vec::new()));
+        assert_eq!(read("sweep_interval = \"25h\"").1, ["must be a day at most; \"0\" never sweeps"]);
+    }
+}

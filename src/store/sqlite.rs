@@ -5,6 +5,8 @@
 //! is refused at once rather than left to wait for its timeout.
 
 mod file;
+#[cfg(test)]
+mod plans;
 mod read;
 mod rotate;
 mod sweep;
