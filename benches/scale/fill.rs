@@ -31,6 +31,7 @@ pub(crate) struct World {
     pub(crate) batch: u32,
     /// The time of filling.
     pub(crate) now: Timestamp,
+    #[allow(dead_code, reason = "a test opens it again")]
     pub(crate) settings: Settings,
     pub(crate) place: Place,
 }

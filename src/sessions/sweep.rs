@@ -15,6 +15,8 @@ use crate::error::causes;
 use crate::metrics::StoreCall;
 use crate::store::{Retention, Stage, StoreError, Sweep, Swept};
 
+/// When the first sweep is, unless sweeps are more frequent.
+const FIRST: Duration = Duration::from_secs(60);
 /// How often everything is looked at: what no index knows, and rows of users whose own limit was lowered.
 const FULL_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// How far a sweep goes back behind the beginning of the last one, for changes that were under way then and for clocks of
@@ -50,10 +52,12 @@ impl Sessions {
         };
         let mut sweeper = Sweeper { sessions: self, keep, last: None, last_full: None, failing: false };
         let swept = async {
+            // Before the first one too, so that gateways that start together do not sweep together; but soon, so that one
+            // that is started anew every day sweeps at all.
+            sleep(jittered(interval.min(FIRST))).await;
             loop {
-                // Before the first one too, so that gateways that start together do not sweep together.
-                sleep(jittered(interval)).await;
                 sweeper.sweep().await;
+                sleep(jittered(interval)).await;
             }
         };
         tokio::select! {

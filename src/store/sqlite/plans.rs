@@ -162,7 +162,7 @@ fn every_call(mut filled: Filled) {
             write::suspend(db, id, SuspendReason::UserAgentChanged, Entry::new(kind::SUSPENDED, NOW, "{}".to_owned()))
         };
         "end one": |db, id, _digest, _user| write::end(db, &Doomed::One(id), ENDING);
-        "end own": |db, id, _digest, user| write::end(db, &Doomed::OwnedBy(user.clone(), vec![id]), ENDING);
+        "end own": |db, id, _digest, user| write::end(db, &Doomed::OwnedBy(user, vec![id]), ENDING);
         "end others": |db, id, _digest, user| write::end(db, &Doomed::from(Which::AllBut(&user, id)), ENDING);
         "end all": |db, _id, _digest, user| write::end(db, &Doomed::from(Which::AllOf(&user)), ENDING);
         "record": |db, _id, _digest, _user| Entry::new(kind::ENDED, NOW, "{}".to_owned()).insert(db);
