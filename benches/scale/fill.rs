@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use session_gateway::clock::{self, Timestamp};
 use session_gateway::session::{SessionId, UserId};
-use session_gateway::store::{PostgresSettings, SecretUrl, Settings, SqliteSettings, Store};
+use session_gateway::store::{Notify, PostgresSettings, SecretUrl, Settings, SqliteSettings, Store};
 use session_gateway::token::Digest;
 use tempfile::TempDir;
 
@@ -109,6 +109,7 @@ impl World {
                     connect_timeout: timeout,
                     timeout,
                     ca_file: None,
+                    notify: Notify::Listen,
                 });
                 let store = Store::open(&settings).unwrap();
                 store.migrate().await.unwrap();

@@ -19,9 +19,9 @@ use crate::store::{Retention, Stage, StoreError, Sweep, Swept};
 const FIRST: Duration = Duration::from_secs(60);
 /// How often everything is looked at: what no index knows, and rows of users whose own limit was lowered.
 const FULL_EVERY: Duration = Duration::from_secs(24 * 3600);
-/// How far a sweep goes back behind the beginning of the last one, for changes that were under way then and for clocks of
-/// other gateways that are behind.
-const OVERLAP: Duration = Duration::from_secs(600);
+/// How far a sweep goes back behind the beginning of the last one: for what had ended too short a time before, for changes
+/// that were under way then, and for clocks of other gateways that are behind.
+const OVERLAP: Duration = Duration::from_secs(1200);
 /// The rest after a batch, in times of what the batch took: the sweep has at most a fifth of one connection.
 const REST: u32 = 4;
 const SHORTEST_REST: Duration = Duration::from_millis(5);

@@ -10,6 +10,7 @@
 //! - An event goes after `keep_for`, unless its session's row is there and has not ended. With a session that goes because
 //!   there are too many go the `session_…` events about it; those that tell of a theft or of an administrator stay until
 //!   their time.
+//! - Nothing of all that goes within minutes of its end.
 //! - The tokens that a session had before go with it. The row of its user stays.
 
 use std::time::Duration;
@@ -20,6 +21,10 @@ use crate::session::SessionId;
 /// How many rows that belong to sessions (events, retired tokens) one call removes for each session that it may remove. A
 /// session that rotates every few minutes leaves thousands.
 const CHILDREN_PER_SESSION: u32 = 10;
+
+/// What ended or was written less than this ago stays in any case. Where gateways cannot be notified, they read the audit log
+/// to hear what the others have ended; and whoever was evicted may well try again within minutes, and shall learn why.
+pub(super) const SETTLED: Duration = Duration::from_secs(600);
 
 /// How long what is over is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +111,16 @@ impl Stage {
 impl Sweep {
     /// What became over before this moment goes; `None` keeps all of it.
     pub(super) fn cutoff(&self) -> Option<Timestamp> {
-        self.retention.keep_for.map(|keep_for| self.now.minus(keep_for))
+        self.keep_for().map(|keep_for| self.now.minus(keep_for))
+    }
+
+    fn keep_for(&self) -> Option<Duration> {
+        self.retention.keep_for.map(|keep_for| keep_for.max(SETTLED))
+    }
+
+    /// What ended before this moment may go because there is too much of it.
+    pub(super) fn settled(&self) -> Timestamp {
+        self.now.minus(SETTLED)
     }
 
     /// The most events and retired tokens that one call removes with their sessions.
@@ -123,7 +137,7 @@ impl Sweep {
             Stage::Expired if self.since.is_none() => Some(Stage::Unused(Mark::<SessionId>::before(start))),
             Stage::Expired | Stage::Unused(_) => Some(Stage::Surplus(Mark::<SessionId>::before(start))),
             Stage::Surplus(_) => {
-                let keep_for = self.retention.keep_for.unwrap_or_default();
+                let keep_for = self.keep_for().unwrap_or_default();
                 Some(Stage::Events(Mark::<i64>::before(start.minus(keep_for))))
             }
             Stage::Events(_) => None,

@@ -210,6 +210,16 @@ both! {
         assert_eq!(sweep(&fixture, none, day(33)).await, (0, 4));
     }
 
+    async fn what_has_just_ended_stays_for_some_minutes_whatever_the_settings_say(fixture) {
+        let id = ended(&fixture, "ann", day(0), day(1)).await;
+        let none = Retention { keep_for: Some(Duration::from_millis(100)), keep_per_user: Some(0), idle_timeout: None };
+        let minutes = |minutes: u64| day(1).plus(Duration::from_secs(60 * minutes));
+        assert_eq!(sweep(&fixture, Retention { keep_for: None, ..none }, minutes(10)).await, (0, 0));
+        assert_eq!(sweep(&fixture, none, minutes(10)).await, (0, 1), "its creation is old");
+        assert_eq!(there(&fixture, &[id]).await, [true]);
+        assert_eq!(sweep(&fixture, none, minutes(11)).await, (1, 1));
+    }
+
     async fn kept_for_ever_nothing_goes_by_age(fixture) {
         let id = ended(&fixture, "ann", day(0), day(1)).await;
         let ever = Retention { keep_for: None, ..MONTH };

@@ -38,11 +38,12 @@ const UNUSED: &str = "SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_
 /// A page of ended sessions, for their users. `$1`, `$2` the page's start, `$3` page size.
 const ENDED_PAGE: &str = "SELECT ended_at AS at, id, user_id FROM sessions WHERE state = 'ended' \
      AND (ended_at, id) > ($1, $2) ORDER BY ended_at, id LIMIT $3";
-/// What these users have too many of. `$1` users, `$2` how many stay where the user's row does not say, `$3` batch.
-const SURPLUS: &str = "SELECT s.id FROM users u CROSS JOIN LATERAL (SELECT id FROM sessions \
+/// What these users have too many of. `$1` users, `$2` how many stay where the user's row does not say, `$3` batch, `$4` what
+/// ended later stays in any case.
+const SURPLUS: &str = "SELECT s.id FROM users u CROSS JOIN LATERAL (SELECT id, ended_at FROM sessions \
          WHERE user_id = u.id AND state = 'ended' ORDER BY ended_at DESC, id DESC \
-         OFFSET coalesce(u.audit_keep, $2::bigint) LIMIT $3) s \
-     WHERE u.id = ANY ($1) AND coalesce(u.audit_keep, $2::bigint) IS NOT NULL LIMIT $3";
+         OFFSET coalesce(u.audit_keep, $2::bigint)) s \
+     WHERE u.id = ANY ($1) AND coalesce(u.audit_keep, $2::bigint) IS NOT NULL AND s.ended_at < $4 LIMIT $3";
 
 /// `$1`, `$2` the page's start, `$3` cutoff, `$4` page size.
 const EVENTS_PAGE: &str = "SELECT at, id, session_id FROM events WHERE (at, id) > ($1, $2) AND at < $3 \
@@ -128,7 +129,7 @@ impl Batch<'_> {
         users.sort_unstable();
         users.dedup();
         let keep = self.sweep.retention.keep_per_user.map(i64::from);
-        let doomed = self.query(SURPLUS, &[&users, &keep, &self.batch()]).await?;
+        let doomed = self.query(SURPLUS, &[&users, &keep, &self.batch(), &Time(self.sweep.settled())]).await?;
         let swept = self.remove(&ids(&doomed)?, None).await?;
         self.next_page(swept, &page, |row| Ok(Stage::Surplus(mark(row)?)))
     }

@@ -88,13 +88,17 @@ fn surplus(db: &Connection, sweep: &Sweep, from: Mark<SessionId>) -> Result<Swep
         let keep: Option<u32> = keep.query_row(params![user, sweep.retention.keep_per_user], |row| row.get(0))?;
         let Some(keep) = keep else { continue };
         // `state = 'ended'` is what the index says of its rows.
-        const TOO_MANY: &str = "SELECT id FROM sessions WHERE user_id = ?1 AND state = 'ended' \
-             ORDER BY ended_at DESC, id DESC LIMIT ?3 OFFSET ?2";
+        const TOO_MANY: &str = "SELECT id FROM (SELECT id, ended_at FROM sessions WHERE user_id = ?1 AND state = 'ended' \
+             ORDER BY ended_at DESC, id DESC LIMIT -1 OFFSET ?2) WHERE ended_at < ?4 LIMIT ?3";
         let room = u64::from(sweep.batch).saturating_sub(count(doomed.len()));
         if room == 0 {
             break;
         }
-        doomed.extend(ids(db, TOO_MANY, params![user, keep, i64::try_from(room).unwrap_or(i64::MAX)])?);
+        doomed.extend(ids(
+            db,
+            TOO_MANY,
+            params![user, keep, i64::try_from(room).unwrap_or(i64::MAX), sweep.settled().as_millis()],
+        )?);
     }
     let mut swept = remove(db, sweep, &doomed, None, sweep.stage)?;
     if swept.next != Some(sweep.stage) {
