@@ -12,14 +12,14 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::config::{self, AccessLog, Config, StorePlace, StoreSettings};
+use crate::config::{self, AccessLog, AuditSettings, Config, StorePlace, StoreSettings};
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
 use crate::edge::{Worker, listen};
 use crate::gate::{Gate, Pool};
 use crate::log::access::AccessWriter;
 use crate::metrics::{SharedMetrics, WorkerMetrics};
-use crate::sessions::{self, Sessions};
+use crate::sessions::{self, Sessions, Sweeping};
 use crate::store::{self, Hearing, Notify, PostgresSettings, SecretUrl, SqliteSettings, Store, StoreError};
 
 /// Threads of the side runtime, which waits for the database and the operator, not for clients.
@@ -110,12 +110,16 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let (stop_tasks, tasks_stopping) = watch::channel(false);
         let (dying, died) = watch::channel(false);
-        let tasks = vec![
+        let mut tasks = vec![
             side.spawn(sessions.clone().keep_store_up(tasks_stopping.clone())),
             side.spawn(sessions.clone().hear_others(hearing(&config.store), tasks_stopping.clone())),
             side.spawn(sessions.clone().follow_clock(tasks_stopping.clone())),
             side.spawn(sessions.clone().write_touches(tasks_stopping)),
         ];
+        if let Some(sweeping) = sweeping(&config.audit) {
+            // It stops with the listeners: what it does can wait, and requests in flight want the store to themselves.
+            tasks.push(side.spawn(sessions.clone().sweep(sweeping, stopping.clone())));
+        }
 
         let metrics: Vec<Arc<WorkerMetrics>> = (0..count).map(|_| Arc::default()).collect();
         if let Some(listener) = ops_listener {
@@ -281,6 +285,12 @@ fn hearing(settings: &StoreSettings) -> Hearing {
         config::Notify::Off => Notify::Off,
     };
     Hearing { notify, poll_interval: settings.hearing.poll_interval }
+}
+
+/// What the sweeper needs to know; `None` when there is to be none.
+fn sweeping(audit: &AuditSettings) -> Option<Sweeping> {
+    let AuditSettings { keep_per_user, keep_for, sweep_interval } = *audit;
+    Some(Sweeping { interval: sweep_interval?, keep_for, keep_per_user })
 }
 
 fn settings(config: &Config) -> sessions::Settings {

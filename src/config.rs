@@ -4,6 +4,7 @@
 //! `upstream`), and every problem is reported at once with its key. What each key means to an operator is written in
 //! `gateway.toml`, the commented default that the tests load.
 
+mod audit;
 mod file;
 mod hearing;
 mod reader;
@@ -18,6 +19,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::audit::AuditSettings;
 pub use self::hearing::{Hearing, Notify};
 pub use self::reader::Fault;
 pub use self::session::{SessionSettings, Span};
@@ -51,6 +53,8 @@ pub struct Config {
     pub cache: CacheSettings,
     /// Where sessions are kept.
     pub store: StoreSettings,
+    /// How long what is over is kept.
+    pub audit: AuditSettings,
     /// Which headers tell the application who is calling.
     pub identity: identity::Names,
     /// Who may create sessions.

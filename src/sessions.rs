@@ -14,6 +14,7 @@ mod health;
 mod hear;
 mod rotate;
 mod settle;
+mod sweep;
 mod tasks;
 mod touch;
 
@@ -38,6 +39,7 @@ use crate::user_agent::Fingerprint;
 
 pub use self::create::{Created, NewLogin};
 pub use self::find::Found;
+pub use self::sweep::Sweeping;
 
 /// All sessions, as one instance sees them. Cloning is cheap; all clones are the same.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ mod news;
 mod postgres;
 mod schema;
 mod sqlite;
+mod sweep;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use self::contract::{
 pub use self::news::{Ear, Hearing, News, Notice, Notify};
 pub use self::postgres::{PostgresSettings, SecretUrl};
 pub use self::sqlite::SqliteSettings;
+pub use self::sweep::{Retention, Stage, Sweep, Swept};
 pub use crate::policy::OnExceed;
 
 /// Which store to open.
@@ -187,6 +189,13 @@ delegate! {
     /// # Errors
     /// When the store cannot be asked.
     record(event: Event) -> ();
+
+    /// Removes some of what nobody needs any more, in one short transaction, and says where to go on. Of several gateways
+    /// on one PostgreSQL only one does so at a time.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; asking again is safe.
+    sweep(sweep: Sweep) -> Swept;
 }
 
 /// What [`Store::migrate`] did.
@@ -232,6 +241,14 @@ impl Store {
         match self {
             Self::Sqlite(_) => Ok(None),
             Self::Postgres(store) => store.clock().await.map(Some),
+        }
+    }
+
+    /// How many rows one call of a sweep should remove: few enough that nobody who waits for the store notices.
+    pub const fn sweep_batch(&self) -> u32 {
+        match self {
+            Self::Sqlite(_) => sqlite::SWEEP_BATCH,
+            Self::Postgres(_) => postgres::SWEEP_BATCH,
         }
     }
 

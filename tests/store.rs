@@ -36,6 +36,8 @@ mod ending;
 mod fixture;
 #[path = "store/living.rs"]
 mod living;
+#[path = "store/plans.rs"]
+mod plans;
 #[path = "store/postgres_alone.rs"]
 mod postgres_alone;
 #[path = "store/rotating.rs"]
@@ -44,3 +46,5 @@ mod rotating;
 mod schema;
 #[path = "store/sqlite_alone.rs"]
 mod sqlite_alone;
+#[path = "store/sweeping.rs"]
+mod sweeping;

@@ -12,7 +12,7 @@ use http::header::HeaderName;
 use super::reader::{Table, list, text};
 use super::{
     AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, StorePlace, StoreSettings,
-    TokenSettings, hearing, session, upstream,
+    TokenSettings, audit, hearing, session, upstream,
 };
 use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
@@ -51,6 +51,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
     let token = token(root.table("token"));
     let cache = cache(root.table("cache"));
     let store = store(root.table("store"));
+    let audit = audit::read(root.table("audit"));
     let log = log(root.table("log"));
     drop(root);
     if upstreams.len() != expected {
@@ -66,6 +67,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
         logout_everywhere,
         cache,
         store: store?,
+        audit,
         identity: identity?,
         services,
         log,

@@ -109,6 +109,9 @@ fn cases() -> Vec<Case> {
         ("policy.max_sessions.by_role", "[policy.max_sessions.by_role]\nstaff = 5", shows!(|c| c.max_sessions.by_role.clone()), "{\"staff\": Some(5)}"),
         ("policy.max_sessions.on_exceed", "[policy.max_sessions]\non_exceed = \"reject_new\"", shows!(|c| c.max_sessions.on_exceed), "RejectNew"),
         ("logout.everywhere", "[logout]\neverywhere = true", shows!(|c| c.logout_everywhere), "true"),
+        ("audit.keep_per_user", "[audit]\nkeep_per_user = 0", shows!(|c| c.audit.keep_per_user), "Some(0)"),
+        ("audit.keep_for", "[audit]\nkeep_for = \"0\"", shows!(|c| c.audit.keep_for), "None"),
+        ("audit.sweep_interval", "[audit]\nsweep_interval = \"5m\"", shows!(|c| c.audit.sweep_interval), "Some(300s)"),
         ("cache.capacity", "[cache]\ncapacity = 7", shows!(|c| c.cache.capacity), "7"),
         ("cache.ttl", "[cache]\nttl = \"500ms\"", shows!(|c| c.cache.ttl), "500ms"),
         ("cache.negative_ttl", "[cache]\nnegative_ttl = 0", shows!(|c| c.cache.negative_ttl), "None"),
@@ -192,6 +195,7 @@ fn every_known_key_has_a_case() {
         "logout",
         "cache",
         "store",
+        "audit",
         "identity",
         "log",
     ];

@@ -5,8 +5,11 @@
 //! is refused at once rather than left to wait for its timeout.
 
 mod file;
+#[cfg(test)]
+mod plans;
 mod read;
 mod rotate;
+mod sweep;
 mod watch;
 mod worker;
 mod write;
@@ -27,7 +30,7 @@ use self::worker::{Job, Task};
 use super::schema::{self, MIGRATION_LIMIT};
 use super::{
     Creation, Ended, Ending, Event, Found, Hearing, Migrated, NewSession, Offender, Position, Rotated, Rotation,
-    StoreError, Touch, Which,
+    StoreError, Sweep, Swept, Touch, Which,
 };
 use crate::clock::{self, Timestamp};
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
@@ -49,6 +52,8 @@ pub struct SqliteSettings {
 /// How many calls may wait for the writer, and how many for the readers.
 const QUEUE: usize = 1024;
 const READERS: usize = 2;
+/// How many rows one call of a sweep removes: every other change waits for it.
+pub(super) const SWEEP_BATCH: u32 = 100;
 
 /// The embedded store. Its threads end when the last clone is dropped.
 #[derive(Clone)]
@@ -197,6 +202,10 @@ impl Sqlite {
     pub(super) async fn record(&self, event: Event) -> Result<(), StoreError> {
         let entry = write::Entry::from(event);
         self.write(move |db| entry.insert(db)).await
+    }
+
+    pub(super) async fn sweep(&self, sweep: Sweep) -> Result<Swept, StoreError> {
+        self.write(move |db| sweep::sweep(db, &sweep)).await
     }
 
     async fn read<T, W>(&self, work: W) -> Result<T, StoreError>
