@@ -73,7 +73,7 @@ pub struct PostgresSettings {
     /// Certificates (PEM) of the authorities that may vouch for the server, instead of the system's. `sslrootcert` in
     /// the URL says the same; this one counts.
     pub ca_file: Option<PathBuf>,
-    /// How the changes of others are heard of; with [`Notify::Off`] the own ones are not told either.
+    /// How the changes of others are heard of. But for [`Notify::Listen`], the own ones are not told either.
     pub notify: Notify,
 }
 

@@ -70,9 +70,9 @@ fn what_an_operator_changes_by_hand_is_known_everywhere_at_once() {
     by_hand("session_expired", "UPDATE sessions SET expires_at = now() - interval '1 second' WHERE id = 'ID'");
     by_hand("unknown_token", "DELETE FROM sessions WHERE id = 'ID'");
     by_hand("session_revoked", "UPDATE users SET not_before = now() + interval '1 second' WHERE id = 'ann'");
-    fleet.run("UPDATE users SET not_before = NULL");
+    told(&fleet.gateways[1], || drop(fleet.run("UPDATE users SET not_before = NULL")));
     by_hand("user_disabled", "UPDATE users SET enabled = false WHERE id = 'ann'");
-    fleet.run("UPDATE users SET enabled = true");
+    told(&fleet.gateways[1], || drop(fleet.run("UPDATE users SET enabled = true")));
     by_hand("unknown_token", "TRUNCATE sessions CASCADE");
 }
 

@@ -16,6 +16,9 @@ use crate::support::upstream::Upstream;
 use crate::support::wait_until;
 use tempfile::TempDir;
 
+/// Tokens that several threads gather.
+type Tokens = Arc<Mutex<Vec<String>>>;
+
 #[test]
 fn a_gateway_killed_under_load_leaves_nothing_wrong_on_the_others() {
     let (upstream, directory, database) = (Upstream::hello(), TempDir::new().unwrap(), fresh_database());
@@ -34,7 +37,7 @@ fn a_gateway_killed_under_load_leaves_nothing_wrong_on_the_others() {
         let mut here = start();
         let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         // Sessions whose end was answered, and those whose end nobody asked for.
-        let (ended, alive): (Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>) = Default::default();
+        let (ended, alive) = (Tokens::default(), Tokens::default());
         let clients: Vec<_> = (0..4)
             .map(|number| {
                 let (stop, answers, ended, alive) = (stop.clone(), answers.clone(), ended.clone(), alive.clone());

@@ -59,8 +59,28 @@ fn a_change_that_is_committed_after_a_later_one_is_not_missed() {
 }
 
 #[test]
-fn a_polling_gateway_does_not_listen() {
+fn a_polling_gateway_neither_listens_nor_notifies() {
     let fleet = Fleet::start(1, POLL);
+    let gateway = &fleet.gateways[0];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let told = runtime.block_on(async {
+        let url = fleet.database.url();
+        let (client, mut wire) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        let (told, mut heard) = tokio::sync::mpsc::channel(100);
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = std::future::poll_fn(|context| wire.poll_message(context)).await {
+                if let tokio_postgres::AsyncMessage::Notification(notification) = message {
+                    told.try_send(notification.payload().to_owned()).unwrap();
+                }
+            }
+        });
+        client.batch_execute("LISTEN session_gateway").await.unwrap();
+        let session = login(gateway, "ann");
+        assert_eq!(gateway.delete_as(&session.token, "/_sessions/current").status, 204);
+        client.batch_execute("SELECT pg_notify('session_gateway', 'the last')").await.unwrap();
+        heard.recv().await
+    });
+    assert_eq!(told.as_deref(), Some("the last"));
     let listeners =
         "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE '%listen' AND datname = current_database()";
     assert_eq!(fleet.database.run(listeners).len(), 0);

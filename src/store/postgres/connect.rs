@@ -202,10 +202,10 @@ fn tell_limits(config: &mut Config, timeout: Duration) {
     config.options(options.trim_start());
 }
 
-/// Says who makes the changes of this connection, for the triggers that tell others of them.
+/// Says who makes the changes of this connection, for the triggers that tell others of them; or that nobody listens.
 fn tell_sender(config: &mut Config, sender: &str, notify: Notify) {
     let given = config.get_options().unwrap_or_default();
-    let silent = if notify == Notify::Off { " -c session_gateway.notify=off" } else { "" };
+    let silent = if notify == Notify::Listen { "" } else { " -c session_gateway.notify=off" };
     let options = format!("{given} -c session_gateway.sender={sender}{silent}");
     config.options(options);
 }
