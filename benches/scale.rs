@@ -39,7 +39,8 @@ fn options() -> Options {
     let value = |name: &str| given.iter().position(|arg| arg == name).and_then(|at| given.get(at + 1)).cloned();
     // Only `cargo bench` says so; `cargo test` just runs it.
     let in_earnest = given.iter().any(|arg| arg == "--bench");
-    let sizes = value("--sizes").unwrap_or(if in_earnest { "100000,1000000" } else { "1000,5000" }.to_owned());
+    let sizes = value("--sizes");
+    let sizes = sizes.as_deref().unwrap_or(if in_earnest { "100000,1000000" } else { "1000,5000" });
     Options {
         stores: value("--store").map_or_else(|| vec!["sqlite".to_owned(), "postgres".to_owned()], |store| vec![store]),
         sizes: sizes.split(',').map(|size| size.parse().expect("--sizes takes numbers")).collect(),
