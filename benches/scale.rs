@@ -1,5 +1,5 @@
 //! What the store's calls cost with ten times as many sessions: `cargo bench --bench scale`, with `-- --store sqlite`,
-//! `--sizes 100000,1000000` and `--samples 1000`. Run as a test, it does the same with a few.
+//! `--sizes 100000,1000000`, `--samples 1000` and `--calls sweep` (those with this word in their name). Run as a test, it does the same with a few.
 //!
 //! The stores of all sizes stand side by side and are asked in turn, so that whatever else the machine does slows all of
 //! them. Everything goes through the store's public calls, but for the filling.
@@ -32,6 +32,7 @@ struct Options {
     stores: Vec<String>,
     sizes: Vec<u64>,
     samples: u64,
+    calls: String,
 }
 
 fn options() -> Options {
@@ -39,11 +40,13 @@ fn options() -> Options {
     let value = |name: &str| given.iter().position(|arg| arg == name).and_then(|at| given.get(at + 1)).cloned();
     // Only `cargo bench` says so; `cargo test` just runs it.
     let in_earnest = given.iter().any(|arg| arg == "--bench");
-    let sizes = value("--sizes").unwrap_or(if in_earnest { "100000,1000000" } else { "1000,5000" }.to_owned());
+    let sizes = value("--sizes");
+    let sizes = sizes.as_deref().unwrap_or(if in_earnest { "100000,1000000" } else { "1000,5000" });
     Options {
         stores: value("--store").map_or_else(|| vec!["sqlite".to_owned(), "postgres".to_owned()], |store| vec![store]),
         sizes: sizes.split(',').map(|size| size.parse().expect("--sizes takes numbers")).collect(),
         samples: value("--samples").map_or(if in_earnest { 1000 } else { 5 }, |n| n.parse().unwrap()),
+        calls: value("--calls").unwrap_or_default(),
     }
 }
 
@@ -60,18 +63,18 @@ fn main() {
                 println!("{}", world.sizes().await);
                 worlds.push(world);
             }
-            compare(store, &worlds, options.samples).await;
+            compare(store, &worlds, &options).await;
         }
     });
 }
 
 /// One table: a row for each call, its median and 99th percentile at each size, and the last size's against the first's.
-async fn compare(store: &str, worlds: &[World], samples: u64) {
+async fn compare(store: &str, worlds: &[World], options: &Options) {
     let head: String = worlds.iter().map(|world| format!(" {} | p99 |", thousands(world.size))).collect();
     println!("\n| {store}: call, ms |{head} ratio | of p99 |");
     println!("| --- |{} ---: | ---: |", " ---: | ---: |".repeat(worlds.len()));
-    for call in Call::ALL {
-        let samples = call.samples(samples);
+    for call in Call::ALL.into_iter().filter(|call| call.name().contains(&options.calls)) {
+        let samples = call.samples(options.samples);
         let mut times: Vec<Vec<Duration>> = vec![Vec::new(); worlds.len()];
         for number in 0..samples {
             for (world, times) in worlds.iter().zip(&mut times) {

@@ -215,10 +215,12 @@ impl Call {
             Self::SweepEnded => timed!(store.sweep(sweep(world, 45, None, Stage::FIRST))).0,
             Self::SweepUnused | Self::SweepSurplus | Self::SweepEvents => {
                 // Where the stage begins: past those before it, which find nothing to do.
-                let since = match self {
-                    Self::SweepUnused => None,
-                    Self::SweepSurplus => Some(Timestamp::from_millis(0)),
-                    _ => Some(clock::wall()),
+                let since = if matches!(self, Self::SweepUnused) {
+                    None
+                } else if matches!(self, Self::SweepSurplus) {
+                    Some(Timestamp::from_millis(0))
+                } else {
+                    Some(clock::wall())
                 };
                 let mut stage = Stage::FIRST;
                 while !self.is(stage) {
@@ -242,10 +244,8 @@ impl Call {
     /// Any session that fits, for each call others.
     fn session(self, world: &World, number: u64) -> u64 {
         let mut n = (number + 1).wrapping_mul(2_654_435_761).wrapping_add(self as u64 * 7_368_787) % world.size;
-        let fits = |n: u64| match self {
-            Self::FindRetired | Self::EndReused => n % 10 == 9,
-            _ => fate(n) == Fate::Active,
-        };
+        let rotated = matches!(self, Self::FindRetired | Self::EndReused);
+        let fits = |n: u64| if rotated { n % 10 == 9 } else { fate(n) == Fate::Active };
         while !fits(n) {
             n = (n + 1) % world.size;
         }

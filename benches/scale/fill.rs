@@ -1,7 +1,8 @@
 //! Sessions as they are after some months, put into the tables directly: one creation after the other takes hours.
 //!
 //! Session number n is the same in both stores, and all about it follows from n: in fifteen consecutive ones, five users
-//! have one to five of them. Of twenty, six have ended, two have expired, one is suspended; one in ten has rotated.
+//! have one to five of them. Of twenty, six have ended, two have expired, one is suspended; one in ten has rotated. Rows lie
+//! in the order of their times, as they would had they been written one by one; ids, digests and users have no order.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -87,6 +88,10 @@ fn ended_ago(n: u64) -> u64 {
     n.wrapping_mul(15_485_863) % (100 * DAY)
 }
 
+fn address(n: u64) -> String {
+    format!("198.51.{}.{}", n / 250 % 250, n % 250)
+}
+
 impl World {
     pub(crate) async fn fill(kind: &str, size: u64) -> Self {
         let now = clock::wall();
@@ -147,11 +152,8 @@ impl World {
 }
 
 fn fill_sqlite(db: &rusqlite::Connection, size: u64, now: Timestamp) {
-    db.execute_batch(
-        "PRAGMA synchronous = OFF; PRAGMA cache_size = -500000; PRAGMA foreign_keys = OFF; BEGIN;
-         CREATE TEMP TABLE ignored (x);",
-    )
-    .unwrap();
+    db.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -500000; PRAGMA foreign_keys = OFF; BEGIN")
+        .unwrap();
     let mut users = db.prepare("INSERT OR IGNORE INTO users (id) VALUES (?1)").unwrap();
     let mut sessions = db
         .prepare(
@@ -170,13 +172,17 @@ fn fill_sqlite(db: &rusqlite::Connection, size: u64, now: Timestamp) {
     let mut tokens =
         db.prepare("INSERT INTO retired_tokens (token_hash, session_id, usable_until) VALUES (?1, ?2, ?3)").unwrap();
     let ago = |seconds| now.minus(Duration::from_secs(seconds)).as_millis();
-    for n in 0..size {
+    let begun = |n| if fate(n) == Fate::Ended { ago(ended_ago(n)) - 3_600_000 } else { ago(age(n)) };
+    let mut order: Vec<u64> = (0..size).collect();
+    order.sort_unstable_by_key(|n| begun(*n));
+    let mut log: Vec<(i64, u64, bool)> = Vec::new();
+    for n in order {
         let (id, user, fate) = (id(n).as_uuid().into_bytes(), user(n), fate(n));
         let user = user.as_str();
-        let ip = format!("198.51.{}.{}", n / 250 % 250, n % 250);
+        let ip = address(n);
         users.execute([user]).unwrap();
         let ended_at = (fate == Fate::Ended).then(|| ago(ended_ago(n)));
-        let created_at = ended_at.map_or_else(|| ago(age(n)), |ended| ended - 3_600_000);
+        let created_at = begun(n);
         let expires_at = match fate {
             Fate::Expired => ago(n % (30 * DAY)),
             Fate::Ended | Fate::Suspended | Fate::Active => now.as_millis() + 14 * 86_400_000,
@@ -204,19 +210,24 @@ fn fill_sqlite(db: &rusqlite::Connection, size: u64, now: Timestamp) {
                 DEVICE
             ])
             .unwrap();
-        events
-            .execute(rusqlite::params![created_at, "session_created", id, user, "service:login", ip, AGENT, "{}"])
-            .unwrap();
-        if let Some(reason) = reason {
-            let (kind, at) = ended_at.map_or(("session_suspended", created_at), |at| ("session_ended", at));
-            let detail = format!(r#"{{"reason":"{reason}"}}"#);
-            events
-                .execute(rusqlite::params![at, kind, id, user, "policy", None::<&str>, None::<&str>, detail])
-                .unwrap();
+        log.push((created_at, n, false));
+        if reason.is_some() {
+            log.push((ended_at.unwrap_or(created_at), n, true));
         }
         if n % 10 == 9 {
             tokens.execute(rusqlite::params![retired(n).as_bytes(), id, created_at]).unwrap();
         }
+    }
+    log.sort_unstable();
+    for (at, n, over) in log {
+        let (id, user) = (id(n).as_uuid().into_bytes(), user(n));
+        let (kind, actor, agent, detail) = match (over, fate(n)) {
+            (false, _) => ("session_created", "service:login", Some(AGENT), "{}"),
+            (true, Fate::Ended) => ("session_ended", "user", None, r#"{"reason":"logged_out"}"#),
+            (true, _) => ("session_suspended", "policy", None, r#"{"reason":"user_agent_changed"}"#),
+        };
+        let ip = agent.map(|_| address(n));
+        events.execute(rusqlite::params![at, kind, id, user.as_str(), actor, ip, agent, detail]).unwrap();
     }
     db.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
 }
@@ -241,17 +252,16 @@ fn postgres_script(size: u64, now: Timestamp) -> [String; 5] {
              CASE WHEN n % 20 < 6 THEN 'logged_out' WHEN n % 20 = 8 THEN 'user_agent_changed' END, {created_at}, \
              CASE WHEN n % 20 IN (6, 7) THEN at - (n % {}) * interval '1 s' ELSE at + interval '14 d' END, \
              {created_at}, '198.51.0.0'::inet + n % 65536, '{AGENT}', '198.51.0.0'::inet + n % 65536, \
-             CASE WHEN n % 20 < 6 THEN {ended_at} END, CASE WHEN n % 20 < 6 THEN 'user' END, '{DEVICE}' {numbers}",
+             CASE WHEN n % 20 < 6 THEN {ended_at} END, CASE WHEN n % 20 < 6 THEN 'user' END, '{DEVICE}' {numbers} ORDER BY {created_at}",
             30 * DAY
         ),
         format!(
-            "INSERT INTO events (at, kind, session_id, user_id, actor, ip, user_agent) \
-             SELECT {created_at}, 'session_created', {id}, {owner}, 'service:login', '198.51.0.0'::inet + n % 65536, \
-             '{AGENT}' {numbers}; \
-             INSERT INTO events (at, kind, session_id, user_id, actor, detail) \
-             SELECT CASE WHEN n % 20 < 6 THEN {ended_at} ELSE {created_at} END, \
-             CASE WHEN n % 20 < 6 THEN 'session_ended' ELSE 'session_suspended' END, {id}, {owner}, 'policy', \
-             '{{\"reason\":\"logged_out\"}}' {numbers} WHERE n % 20 < 6 OR n % 20 = 8"
+            "INSERT INTO events (at, kind, session_id, user_id, actor, ip, user_agent, detail) SELECT * FROM ( \
+                 SELECT {created_at} AS at, 'session_created', {id}, {owner}, 'service:login', \
+                 '198.51.0.0'::inet + n % 65536, '{AGENT}', '{{}}'::json {numbers} \
+                 UNION ALL SELECT CASE WHEN n % 20 < 6 THEN {ended_at} ELSE {created_at} END, \
+                 CASE WHEN n % 20 < 6 THEN 'session_ended' ELSE 'session_suspended' END, {id}, {owner}, 'policy', \
+                 NULL, NULL, '{{\"reason\":\"logged_out\"}}' {numbers} WHERE n % 20 < 6 OR n % 20 = 8) e ORDER BY at"
         ),
         format!(
             "INSERT INTO retired_tokens (token_hash, session_id, usable_until) \

@@ -53,7 +53,7 @@ pub struct SqliteSettings {
 const QUEUE: usize = 1024;
 const READERS: usize = 2;
 /// How many rows one call of a sweep removes: every other change waits for it.
-pub(super) const SWEEP_BATCH: u32 = 100;
+pub(super) const SWEEP_BATCH: u32 = 25;
 
 /// The embedded store. Its threads end when the last clone is dropped.
 #[derive(Clone)]

@@ -14,6 +14,7 @@ use crate::support::postgres::{self, Database};
 use crate::support::wait_until;
 
 #[allow(dead_code, reason = "the bench uses all of it")]
+#[allow(clippy::disallowed_methods, reason = "the bench looks at the clock")]
 #[path = "../../benches/scale/calls.rs"]
 mod calls;
 #[allow(dead_code, reason = "the bench uses all of it")]
