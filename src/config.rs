@@ -4,6 +4,7 @@
 //! `upstream`), and every problem is reported at once with its key. What each key means to an operator is written in
 //! `gateway.toml`, the commented default that the tests load.
 
+mod admin;
 mod file;
 mod reader;
 mod sources;
@@ -16,6 +17,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::admin::{Admin, Permission};
 pub use self::reader::Fault;
 pub use self::sources::{Overrides, Sources};
 pub use self::upstream::{Deliver, Field, Hook, Login, OnReject, Route, RoutePath, StatusSet, Upstream};
@@ -49,6 +51,8 @@ pub struct Config {
     pub store: StoreSettings,
     /// Which headers tell the application who is calling.
     pub identity: identity::Names,
+    /// Who may see and end the sessions of others.
+    pub admin: Admin,
     /// Who may create sessions.
     pub services: Vec<Service>,
     /// What is logged, and how.
@@ -110,6 +114,9 @@ pub struct MaxSessions {
     pub by_role: BTreeMap<String, Option<NonZeroU32>>,
     /// What gives way.
     pub on_exceed: policy::OnExceed,
+    /// Whether users who have more sessions than a new limit allows lose the excess when the limit comes into force,
+    /// and not only at their next login.
+    pub enforce_on_reload: bool,
 }
 
 impl MaxSessions {
