@@ -109,10 +109,14 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let (stop_tasks, tasks_stopping) = watch::channel(false);
         let (dying, died) = watch::channel(false);
-        let tasks = vec![
+        let mut tasks = vec![
             side.spawn(sessions.clone().keep_store_up(tasks_stopping.clone())),
-            side.spawn(sessions.clone().write_touches(tasks_stopping)),
+            side.spawn(sessions.clone().write_touches(tasks_stopping.clone())),
         ];
+        if config.max_sessions.enforce_on_reload {
+            let limits = config.max_sessions.clone();
+            tasks.push(side.spawn(sessions.clone().enforce_limits_at_start(limits, tasks_stopping)));
+        }
 
         let metrics: Vec<Arc<WorkerMetrics>> = (0..count).map(|_| Arc::default()).collect();
         if let Some(listener) = ops_listener {

@@ -20,7 +20,9 @@ use std::time::Duration;
 pub use self::admin::{Admin, Permission};
 pub use self::reader::Fault;
 pub use self::sources::{Overrides, Sources};
-pub use self::upstream::{Deliver, Field, Hook, Login, OnReject, Route, RoutePath, StatusSet, Upstream};
+pub use self::upstream::{
+    Deliver, Field, Hook, Login, OnReject, PasswordChange, Route, RoutePath, StatusSet, Upstream,
+};
 use crate::http::client::TrustedProxies;
 use crate::http::cookie;
 use crate::http::credential;

@@ -31,7 +31,7 @@ pub use self::contract::{
 pub use self::filter::{Batch, By, Count, EventFilter, EventPosition, EventRow, Filter, Guard, Matched};
 pub use self::postgres::{PostgresSettings, SecretUrl};
 pub use self::sqlite::SqliteSettings;
-pub use self::user::{Reactivated, Suspended, User, UserChange, UserSettings};
+pub use self::user::{Crowd, Crowds, Reactivated, Suspended, User, UserChange, UserSettings};
 pub use crate::policy::OnExceed;
 
 /// Which store to open.
@@ -238,6 +238,19 @@ delegate! {
     /// # Errors
     /// When the store cannot be asked.
     reactivate(id: SessionId, limit: Limit, by: &By) -> Reactivated;
+
+    /// Of the next 1,000 users after `after`, in the order of their ids, those with more than one live session.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    crowds(after: Option<&UserId>, now: Timestamp, idle_since: Option<Timestamp>) -> Crowds;
+
+    /// Evicts the live sessions of a user that are more than its limit, and says which. What is evicted first is what
+    /// would have to go for a new session; where a new one would be refused, it is the oldest.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    evict_excess(user: &UserId, limit: Limit, now: Timestamp) -> Vec<Ended>;
 
     /// The lines of the audit log that the filter is about, newest first, at most `limit`. A line that is written during a
     /// walk through the pages with an older time than the page's, by a gateway with a slow clock, is not seen by that walk;

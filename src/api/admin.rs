@@ -110,7 +110,6 @@ fn named(of_path: Option<UserId>, query: &super::query::Query<'_>) -> Result<Use
 /// An administrator and what they may do.
 struct Caller<'a> {
     session: &'a Session,
-    user: UserId,
     /// Who is out of their reach.
     guard: Guard,
     /// They themselves, for the audit log.
@@ -120,8 +119,9 @@ struct Caller<'a> {
 impl Caller<'_> {
     /// Writes down a refusal, not more than one a minute for this session.
     async fn refused(&self, call: &Call<'_>, code: Code, target: Option<&UserId>, detail: serde_json::Value) {
-        tracing::warn!(code = code.rule().name, admin = self.user.as_str(), "an administrator's call was refused");
-        let mut what = serde_json::json!({ "code": code.rule().name, "path": call.path });
+        // A path may be as long as a request's head; nobody needs more of it than this.
+        let path: String = call.path.chars().take(256).collect();
+        let mut what = serde_json::json!({ "code": code.rule().name, "path": path });
         if let (Some(what), serde_json::Value::Object(more)) = (what.as_object_mut(), detail) {
             what.extend(more);
         }
@@ -184,8 +184,7 @@ pub(super) async fn answer(
                 Guard { users: admin.users.clone(), roles: admin.logout_all.clone() }
             }
         },
-        by: By { ip: Some(call.ip), user_agent, ..By::new(Actor::Admin(user.clone()), call.now, None) },
-        user,
+        by: By { ip: Some(call.ip), user_agent, ..By::new(Actor::Admin(user), call.now, None) },
     };
     if held < Some(needed) {
         let detail = serde_json::json!({ "method": request.method.as_str(), "needs": needed.name() });

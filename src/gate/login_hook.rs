@@ -19,13 +19,15 @@ use super::client::Client;
 use super::exchange::Exchange;
 use super::login_page;
 use super::route::Watched;
-use crate::config::{Deliver, Field, Hook, Login, Upstream};
+use crate::config::{Deliver, Field, Hook, Login, PasswordChange, Upstream};
 use crate::error::{Code, Problem};
 use crate::http::cookie;
+use crate::http::credential::{self, Source};
 use crate::policy::Permit;
 use crate::session::{Actor, EndReason, Format, Principal, Role, Session, UserId, parse_text};
 use crate::sessions::{NewLogin, OwnedEnding, OwnedWhich};
 use crate::store::Event;
+use crate::token::Digest;
 use crate::user_agent::Device;
 
 /// What was seen of a watched request on its way in.
@@ -36,6 +38,8 @@ pub(super) struct Before<'a> {
     session: Option<Arc<Session>>,
     user_agent: String,
     request: Inspected,
+    /// The digest of the token that the browser holds as a cookie, when it is to get another one.
+    held: Option<Digest>,
 }
 
 /// Looks at a watched request. Its body is put back as it was.
@@ -47,7 +51,7 @@ pub(super) async fn before<'a>(
     body: &mut RequestBody,
     upstream: &'a Upstream,
     watched: Watched<'a>,
-    permit: &Permit,
+    (permit, settings): (&Permit, &credential::Settings),
 ) -> Result<Before<'a>, Problem> {
     let user_agent = request.headers.get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
     let user_agent = String::from_utf8_lossy(user_agent).into_owned();
@@ -61,7 +65,18 @@ pub(super) async fn before<'a>(
             request.headers.remove(ACCEPT_ENCODING);
         }
     }
-    Ok(Before { watched, upstream, session: permit.session().cloned(), user_agent, request: inspected })
+    let held = match watched {
+        // Who comes with a header would not look for a new token in a cookie.
+        Watched::PasswordChanged(PasswordChange { rotates: true, .. }) => {
+            credential::present(&request.headers, settings)
+                .ok()
+                .flatten()
+                .filter(|presented| presented.source == Source::Cookie)
+                .map(|presented| Digest::of(presented.token))
+        }
+        Watched::PasswordChanged(_) | Watched::Login(_) | Watched::Logout(_) => None,
+    };
+    Ok(Before { watched, upstream, session: permit.session().cloned(), user_agent, request: inspected, held })
 }
 
 fn fields(login: &Login) -> impl Iterator<Item = &Field> {
@@ -103,7 +118,8 @@ pub(super) async fn after(
     let status = response.status().as_u16();
     let (hook, told) = match before.watched {
         Watched::Login(login) => (&login.hook, take_told(login, response.headers_mut())),
-        Watched::Logout(hook) | Watched::PasswordChanged(hook) => (hook, HeaderMap::new()),
+        Watched::Logout(hook) => (hook, HeaderMap::new()),
+        Watched::PasswordChanged(change) => (&change.hook, HeaderMap::new()),
     };
     let Hook { success, .. } = hook;
     if !success.contains(status) {
@@ -303,13 +319,22 @@ async fn logged_out(
 async fn password_changed(
     client: &Client,
     before: Before<'_>,
-    response: Response<ResponseBody>,
+    mut response: Response<ResponseBody>,
     exchange: &Exchange,
 ) -> Result<Response<ResponseBody>, Problem> {
     let Some(session) = before.session else { return Ok(response) };
     let user = user_of(&session)?;
     let which = OwnedWhich::AllBut(user.clone(), session.id);
-    end(client, which, EndReason::PasswordChanged, &session, user, exchange).await?;
+    end(client, which, EndReason::PasswordChanged, &session, user.clone(), exchange).await?;
+    let Some(held) = before.held else { return Ok(response) };
+    let (config, now) = (&client.gate.config, exchange.began.wall);
+    let grace = config.session.rotate_grace;
+    match client.gate.sessions.rotate(session.id, held, grace, Actor::User(user), now).await {
+        Ok(token) => deliver::rotated(config, &token, session.expires_at(), now, &mut response)?,
+        // Another request of this browser was quicker, or what it holds cannot be rotated: it keeps what it has.
+        Err(Problem { code: Code::AlreadyRotated | Code::Conflict, .. }) => {}
+        Err(problem) => return Err(problem),
+    }
     Ok(response)
 }
 

@@ -199,9 +199,10 @@ impl Sessions {
     }
 
     /// Writes down that an administrator's call was refused: at most once a minute for each session, so that a program
-    /// that repeats itself does not fill the audit log. The log and the metrics have every refusal.
+    /// that repeats itself fills neither the audit log nor the log. The access log and the metrics have every refusal.
     pub async fn record_refusal(&self, session: SessionId, event: Event) {
         if self.inner.refusals.is_due(session, event.at) {
+            tracing::warn!(actor = %event.actor, detail = %event.detail, "an administrator's call was refused");
             // Nothing depends on it; a store that is away has its own lines.
             let _ = self.record(event).await;
         }

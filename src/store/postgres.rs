@@ -19,6 +19,7 @@ mod connect;
 mod create;
 mod end;
 mod events;
+mod limit;
 mod migrate;
 mod read;
 mod rotate;

@@ -7,6 +7,7 @@
 mod admin;
 mod events;
 mod file;
+mod limit;
 mod read;
 mod rotate;
 mod search;

@@ -223,7 +223,7 @@ pub(super) fn end_batch(
         if *protected {
             batch.skipped += 1;
         } else {
-            batch.ended.extend(end(db, "id = :id", Value::Blob(id.to_vec()), None, reason, by)?);
+            batch.ended.extend(end(db, "id = :id", Value::Blob(id.to_vec()), None, (reason, kind::ENDED), by)?);
         }
     }
     if let Some((id, created_at, _)) = matched.last().filter(|_| matched.len() == BATCH as usize) {
@@ -239,7 +239,7 @@ pub(super) fn end(
     condition: &str,
     value: Value,
     before: Option<Timestamp>,
-    reason: EndReason,
+    (reason, kind): (EndReason, &'static str),
     by: &By,
 ) -> Result<Vec<Ended>, StoreError> {
     let sql =
@@ -252,7 +252,7 @@ pub(super) fn end(
     let gone = statement.query_map(given, write::gone)?.collect::<Result<Vec<_>, _>>()?;
     let mut ended = Vec::with_capacity(gone.len());
     for gone in gone {
-        let entry = Entry::of(kind::ENDED, by, schema::reason_detail(reason.name()));
+        let entry = Entry::of(kind, by, schema::reason_detail(reason.name()));
         Entry { session: Some(gone.id), user: Some(gone.user_id.clone()), ..entry }.insert(db)?;
         ended.push(gone.ended()?);
     }

@@ -81,8 +81,9 @@ pub(super) fn set_user(
     ])?;
     // What an earlier moment cut off without touching the rows stays dead when that moment is taken back.
     let before = old.not_before.max(new.not_before);
-    let of_user =
-        |before, reason| search::end(db, "user_id = :id", Value::Text(user.as_str().to_owned()), before, reason, by);
+    let of_user = |before, reason| {
+        search::end(db, "user_id = :id", Value::Text(user.as_str().to_owned()), before, (reason, kind::ENDED), by)
+    };
     let ended = match (new.enabled, before) {
         (false, _) => of_user(None, EndReason::UserDisabled)?,
         (true, Some(before)) => of_user(Some(before), EndReason::EndedByAdmin)?,
