@@ -29,6 +29,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode, request};
 
+pub use self::rotate::max_age;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::error::{Code, Problem};

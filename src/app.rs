@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::config::{AccessLog, Config, StorePlace, StoreSettings};
+use crate::config::{self, AccessLog, Config, StorePlace, StoreSettings};
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
 use crate::edge::{Worker, listen};
@@ -20,7 +20,7 @@ use crate::gate::{Gate, Pool};
 use crate::log::access::AccessWriter;
 use crate::metrics::{SharedMetrics, WorkerMetrics};
 use crate::sessions::{self, Sessions};
-use crate::store::{self, PostgresSettings, SecretUrl, SqliteSettings, Store, StoreError};
+use crate::store::{self, Hearing, Notify, PostgresSettings, SecretUrl, SqliteSettings, Store, StoreError};
 
 /// Threads of the side runtime, which waits for the database and the operator, not for clients.
 const SIDE_THREADS: usize = 2;
@@ -111,6 +111,8 @@ impl App {
         let (dying, died) = watch::channel(false);
         let mut tasks = vec![
             side.spawn(sessions.clone().keep_store_up(tasks_stopping.clone())),
+            side.spawn(sessions.clone().hear_others(hearing(&config.store), tasks_stopping.clone())),
+            side.spawn(sessions.clone().follow_clock(tasks_stopping.clone())),
             side.spawn(sessions.clone().write_touches(tasks_stopping.clone())),
         ];
         if config.max_sessions.enforce_on_reload {
@@ -269,9 +271,19 @@ pub fn place(settings: &StoreSettings) -> store::Settings {
                 connect_timeout: *connect_timeout,
                 timeout: settings.timeout,
                 ca_file: ca_file.clone(),
+                notify: hearing(settings).notify,
             })
         }
     }
+}
+
+fn hearing(settings: &StoreSettings) -> Hearing {
+    let notify = match settings.hearing.notify {
+        config::Notify::Listen => Notify::Listen,
+        config::Notify::Poll => Notify::Poll,
+        config::Notify::Off => Notify::Off,
+    };
+    Hearing { notify, poll_interval: settings.hearing.poll_interval }
 }
 
 fn settings(config: &Config) -> sessions::Settings {

@@ -6,7 +6,9 @@
 
 mod admin;
 mod file;
+mod hearing;
 mod reader;
+mod session;
 mod sources;
 pub mod units;
 mod upstream;
@@ -18,7 +20,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::admin::{Admin, Permission};
+pub use self::hearing::{Hearing, Notify};
 pub use self::reader::Fault;
+pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
 pub use self::upstream::{
     Deliver, Field, Hook, Login, OnReject, PasswordChange, Route, RoutePath, StatusSet, Upstream,
@@ -96,17 +100,6 @@ pub struct TokenSettings {
     pub cookie: cookie::Attributes,
 }
 
-/// How long sessions live.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionSettings {
-    /// From creation to expiry; `None` is never.
-    pub lifetime: Option<Duration>,
-    /// How often the last use of a session is written down.
-    pub touch_interval: Duration,
-    /// How long a token that was rotated away stays usable.
-    pub rotate_grace: Duration,
-}
-
 /// How many live sessions a user may have.
 #[derive(Clone, Debug)]
 pub struct MaxSessions {
@@ -153,6 +146,8 @@ pub struct StoreSettings {
     pub migrate: bool,
     /// The longest that one call may take.
     pub timeout: Duration,
+    /// How the changes of others are heard of.
+    pub hearing: Hearing,
 }
 
 /// The kind of store and its address.
@@ -187,6 +182,7 @@ impl std::fmt::Debug for StoreSettings {
             .field("place", place)
             .field("migrate", &self.migrate)
             .field("timeout", &self.timeout)
+            .field("hearing", &self.hearing)
             .finish_non_exhaustive()
     }
 }

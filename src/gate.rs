@@ -138,7 +138,7 @@ async fn pass(
                 scheme: located.scheme,
                 presented: shown,
                 ip: located.client_ip,
-                now: exchange.began.wall,
+                now: gate.sessions.at(exchange.began).wall,
             };
             let answered = api::answer(call, admitted, request, async |bound| body.read_whole(bound).await);
             match Box::pin(answered).await {
@@ -229,7 +229,7 @@ async fn check(
     client_ip: IpAddr,
     exchange: &mut Exchange,
 ) -> Result<Permit, Problem> {
-    let now = exchange.began;
+    let now = gate.sessions.at(exchange.began);
     if presented.shape != Shape::Plausible {
         return Err(Problem::new(Code::UnknownToken));
     }
@@ -252,7 +252,7 @@ async fn check(
         Ok(permit) => permit,
         Err(refusal) => {
             exchange.waited = true;
-            Box::pin(gate.sessions.settle(refusal, &session, &facts, now)).await?
+            Box::pin(gate.sessions.settle(refusal, &session, &facts, headers, now)).await?
         }
     };
     if let Some(session) = permit.session() {

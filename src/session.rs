@@ -316,7 +316,7 @@ pub struct Record {
 impl Record {
     /// What the session is at `now`, where those last used before `idle_since` are idle.
     pub fn phase(&self, now: Timestamp, idle_since: Option<Timestamp>) -> Phase {
-        let expired = self.expires_at.is_some_and(|at| at <= now);
+        let expired = self.over_at().is_some_and(|at| at <= now);
         let idle = idle_since.is_some_and(|since| self.last_seen_at < since);
         match self.state {
             State::Ended(_) => Phase::Ended,
@@ -325,6 +325,17 @@ impl Record {
             State::Suspended(_) => Phase::Suspended,
         }
     }
+
+    /// When it is over unless it is used before; `None` is never.
+    pub fn over_at(&self) -> Option<Timestamp> {
+        sooner(self.expires_at, self.last_seen_at, self.slide)
+    }
+}
+
+/// The sooner end: that of the lifetime, or that of the time without use.
+fn sooner(expires_at: Option<Timestamp>, last_seen: Timestamp, slide: Option<Duration>) -> Option<Timestamp> {
+    let unused = slide.map(|slide| last_seen.plus(slide));
+    expires_at.into_iter().chain(unused).min()
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ mod admin;
 mod cache;
 mod create;
 mod find;
+mod follow;
 mod health;
+mod hear;
 mod rotate;
 mod settle;
 mod tasks;
@@ -26,8 +28,9 @@ use tokio::runtime::Handle;
 use self::admin::Refusals;
 use self::cache::Cache;
 use self::health::Health;
+use self::hear::Ears;
 use self::touch::Touches;
-use crate::clock::{self, Moment, Timestamp};
+use crate::clock::{self, Anchored, Moment, Timestamp};
 use crate::error::{Code, Problem, causes};
 use crate::metrics::{SharedMetrics, StoreCall};
 use crate::policy::{Facts, OnExceed, Rules};
@@ -51,6 +54,8 @@ struct Inner {
     cache: Cache,
     touches: Touches,
     health: Health,
+    ears: Ears,
+    clock: Anchored,
     settings: Settings,
     metrics: Arc<SharedMetrics>,
     refusals: Refusals,
@@ -90,6 +95,8 @@ impl Sessions {
             cache,
             touches: Touches::default(),
             health: Health::default(),
+            ears: Ears::default(),
+            clock: Anchored::default(),
             settings,
             metrics,
             refusals: Refusals::default(),
@@ -111,7 +118,10 @@ impl Sessions {
     /// Takes note that a session was used, at most once per interval and never waiting for anything.
     pub fn touch(&self, session: &Session, ip: IpAddr, now: Timestamp) {
         let seen = session.last_seen();
-        if now.since(seen) >= self.inner.settings.touch_interval && session.advance_last_seen(seen, now) {
+        // One that is over soon without use must be seen to be used in time, whatever its creator made its lifetime.
+        let settings = &self.inner.settings;
+        let interval = session.slide().map_or(settings.touch_interval, |slide| settings.touch_interval.min(slide / 4));
+        if now.since(seen) >= interval && session.advance_last_seen(seen, now) {
             self.inner.touches.push(Touch { id: session.id, at: now, ip }, &self.inner.metrics);
         }
     }
@@ -123,8 +133,8 @@ impl Sessions {
     /// # Errors
     /// [`Code::StoreUnavailable`] when the store cannot be asked; nothing has then ended, as far as anybody knows.
     pub async fn end(&self, which: OwnedWhich, ending: OwnedEnding) -> Result<Vec<Ended>, Problem> {
-        let sessions = self.clone();
-        self.run(StoreCall::End, async move {
+        let (sessions, concerned) = (self.clone(), which.concerned());
+        self.change(StoreCall::End, concerned, async move {
             let ended = sessions.inner.store.end(which.borrow(), ending.borrow()).await?;
             sessions.forget(&ended);
             Ok(ended)
@@ -211,6 +221,33 @@ impl Sessions {
         task.await.unwrap_or_else(|_| Err(Problem::new(Code::Internal)))
     }
 
+    /// [`Sessions::run`] for a call that changes something. When it fails without an answer, nobody knows whether the change
+    /// was made, or will be when the server comes to it; what it concerns is then not served from memory any more.
+    async fn change<T: Send + 'static>(
+        &self,
+        kind: StoreCall,
+        concerned: Concerned,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let sessions = self.clone();
+        self.run(kind, async move {
+            let result = call.await;
+            if matches!(result, Err(StoreError::Timeout(_) | StoreError::Unreachable(_))) {
+                sessions.doubt(&concerned);
+            }
+            result
+        })
+        .await
+    }
+
+    fn doubt(&self, concerned: &Concerned) {
+        self.inner.ears.doubt(clock::uptime());
+        match concerned {
+            Concerned::Sessions(ids) => ids.iter().for_each(|id| self.inner.cache.forget_id(*id)),
+            Concerned::User(user) => self.inner.cache.forget_user(user),
+        }
+    }
+
     fn failed(&self, error: &StoreError) -> Problem {
         self.inner.metrics.store_errors.increment();
         match error {
@@ -228,6 +265,15 @@ impl Sessions {
     }
 }
 
+/// Whose sessions a change is about.
+#[derive(Clone, Debug)]
+enum Concerned {
+    /// These.
+    Sessions(Vec<SessionId>),
+    /// Any of the user.
+    User(UserId),
+}
+
 /// [`Which`] for a call that outlives its caller.
 #[derive(Clone, Debug)]
 pub enum OwnedWhich {
@@ -242,6 +288,14 @@ pub enum OwnedWhich {
 }
 
 impl OwnedWhich {
+    fn concerned(&self) -> Concerned {
+        match self {
+            Self::One(id) => Concerned::Sessions(vec![*id]),
+            Self::OwnedBy(_, ids) => Concerned::Sessions(ids.clone()),
+            Self::AllBut(user, _) | Self::AllOf(user) => Concerned::User(user.clone()),
+        }
+    }
+
     fn borrow(&self) -> Which<'_> {
         match self {
             Self::One(id) => Which::One(*id),

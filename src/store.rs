@@ -12,6 +12,7 @@
 
 mod contract;
 mod filter;
+mod news;
 mod postgres;
 mod schema;
 mod sqlite;
@@ -20,6 +21,7 @@ mod user;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use self::news::Way;
 use crate::clock::Timestamp;
 use crate::session::{Actor, EndReason, Record, SessionId, SuspendReason, UserId};
 use crate::token::Digest;
@@ -29,6 +31,7 @@ pub use self::contract::{
     Creation, Ended, Ending, Event, Found, Limit, NewSession, Offender, Position, Rotated, Rotation, Touch, Which,
 };
 pub use self::filter::{Batch, By, Count, EventFilter, EventPosition, EventRow, Filter, Guard, Matched};
+pub use self::news::{Ear, Hearing, News, Notice, Notify};
 pub use self::postgres::{PostgresSettings, SecretUrl};
 pub use self::sqlite::SqliteSettings;
 pub use self::user::{Crowd, Crowds, Reactivated, Suspended, User, UserChange, UserSettings};
@@ -312,6 +315,27 @@ impl Store {
         match settings {
             Settings::Sqlite(settings) => Ok(Self::Sqlite(sqlite::Sqlite::open(settings)?)),
             Settings::Postgres(settings) => Ok(Self::Postgres(postgres::Postgres::open(settings)?)),
+        }
+    }
+
+    /// The time by the store's own clock, where it has one that all its gateways share.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(store) => store.clock().await.map(Some),
+        }
+    }
+
+    /// What hears of changes that others make; nothing is heard before it is attached. `None` when that is not wanted.
+    pub fn ear(&self, hearing: Hearing) -> Option<Ear> {
+        match (self, hearing.notify) {
+            (_, Notify::Off) => None,
+            (Self::Sqlite(store), Notify::Listen | Notify::Poll) => Some(Ear(Way::Watch(store.watcher(hearing)))),
+            (Self::Postgres(store), Notify::Listen) => Some(Ear(Way::Listen(Box::new(store.listener())))),
+            (Self::Postgres(store), Notify::Poll) => Some(Ear(Way::Poll(store.poller(hearing)))),
         }
     }
 

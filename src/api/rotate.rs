@@ -1,5 +1,7 @@
 //! `POST /_sessions/rotate`: the same session under a new token.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{Response, StatusCode};
@@ -8,10 +10,13 @@ use serde::Serialize;
 use super::own::caller;
 use super::query::Query;
 use super::{Call, json};
+use crate::clock::Timestamp;
+use crate::config::Config;
 use crate::error::{Code, Problem};
 use crate::http::cookie;
 use crate::policy::Permit;
-use crate::session::Actor;
+use crate::session::{Actor, Session};
+use crate::sessions::Sessions;
 use crate::token::Digest;
 
 /// The answer.
@@ -38,15 +43,39 @@ pub(super) async fn rotate(call: &Call<'_>, permit: &Permit) -> Result<Response<
     let body = Rotated {
         id: session.id.to_string(),
         token: (!call.by_cookie()).then(|| token.reveal()),
-        expires_at: session.expires_at().map(|at| at.to_string()),
+        expires_at: session.over_at().map(|at| at.to_string()),
     };
     let mut response = json(StatusCode::OK, &body)?;
     if call.by_cookie() {
         let settings = &call.config.token;
-        let max_age = session.expires_at().map_or(cookie::LONGEST, |at| at.since(call.now));
-        let attributes = cookie::Attributes { max_age: Some(max_age), ..settings.cookie };
+        let attributes = cookie::Attributes {
+            max_age: max_age(call.sessions, call.config, session, call.now).await?,
+            ..settings.cookie
+        };
         let cookie = cookie::set_cookie(settings.credential.cookie(), token.reveal(), &attributes)?;
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
     Ok(response)
+}
+
+/// How long the browser is to keep the cookie: as long as it was told at the login. Whether somebody who was asked wanted to
+/// be remembered shows in the length of the session, and who may not have wanted it is forgotten with the browser's window.
+///
+/// # Errors
+/// [`Code::StoreUnavailable`] when it depends on what only the store knows, and that cannot be asked.
+pub async fn max_age(
+    sessions: &Sessions,
+    config: &Config,
+    session: &Session,
+    now: Timestamp,
+) -> Result<Option<Duration>, Problem> {
+    let mut logins = config.upstreams.iter().flat_map(|upstream| &upstream.logins);
+    if logins.any(|login| login.remember.is_some()) {
+        let record = sessions.get(session.id).await?.ok_or_else(|| Problem::new(Code::UnknownToken))?;
+        let lifetime = record.slide.or_else(|| record.expires_at.map(|end| end.since(record.created_at)));
+        if lifetime != config.session.remember_lifetime {
+            return Ok(None);
+        }
+    }
+    Ok(Some(cookie::max_age(session.expires_at().map(|end| end.since(now)))))
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::Sessions;
+use super::{Concerned, Sessions};
 use crate::clock::Timestamp;
 use crate::config::MaxSessions;
 use crate::error::{Code, Problem};
@@ -48,8 +48,10 @@ pub struct Created {
     pub id: SessionId,
     /// The token for the client.
     pub token: Token,
-    /// When the session expires; `None` is never.
+    /// When the session expires unless it is used before; `None` is never.
     pub expires_at: Option<Timestamp>,
+    /// When it expires however much it is used; `None` is never.
+    pub ends_at: Option<Timestamp>,
     /// The sessions that were evicted for it.
     pub evicted: Vec<SessionId>,
 }
@@ -69,13 +71,15 @@ impl Sessions {
         };
         let token = Token::generate(self.inner.settings.token_bytes).map_err(random)?;
         let id = SessionId::generate().map_err(random)?;
-        let expires_at = login.lifetime.map(|lifetime| now.plus(lifetime));
+        let ends_at = login.lifetime.map(|lifetime| now.plus(lifetime));
+        let slide = login.slide.map(whole_seconds);
+        let expires_at = ends_at.into_iter().chain(slide.map(|slide| now.plus(slide))).min();
         let new = NewSession {
             id,
             digest: token.digest(),
             principal: login.principal,
             now,
-            expires_at,
+            expires_at: ends_at,
             user_agent: login.user_agent,
             ip: login.ip,
             limit: Limit {
@@ -87,11 +91,11 @@ impl Sessions {
             replaces: login.replaces,
             actor: login.actor,
             format: login.format,
-            slide: login.slide,
+            slide,
             device: login.device,
         };
-        let sessions = self.clone();
-        let creation = self.run(StoreCall::Create, async move {
+        let (sessions, concerned) = (self.clone(), Concerned::User(new.principal.user.clone()));
+        let creation = self.change(StoreCall::Create, concerned, async move {
             let creation = sessions.inner.store.create(new).await?;
             if let Creation::Created { ended } = &creation {
                 sessions.forget(ended);
@@ -102,7 +106,7 @@ impl Sessions {
         match creation.await? {
             Creation::Created { ended } => {
                 let evicted = ended.iter().filter(|ended| ended.reason == Some(EndReason::Evicted));
-                Ok(Created { id, token, expires_at, evicted: evicted.map(|ended| ended.id).collect() })
+                Ok(Created { id, token, expires_at, ends_at, evicted: evicted.map(|ended| ended.id).collect() })
             }
             Creation::TooMany { limit } => Err(Problem::with_detail(
                 Code::TooManySessions,
@@ -147,4 +151,10 @@ impl Sessions {
             }
         }
     }
+}
+
+/// Rounds up to what the cache keeps of a time without use, so that it and the store agree to the millisecond.
+fn whole_seconds(slide: Duration) -> Duration {
+    let seconds = slide.as_secs().saturating_add(u64::from(slide.subsec_nanos() > 0));
+    Duration::from_secs(seconds.clamp(1, u32::MAX.into()))
 }

@@ -6,7 +6,6 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::Sessions;
-use crate::clock;
 use crate::config::MaxSessions;
 use crate::error::causes;
 use crate::store::{Migrated, StoreError};
@@ -66,6 +65,7 @@ impl Sessions {
     async fn prepare_store(&self) -> Result<Option<Migrated>, StoreError> {
         let migrated = if self.inner.settings.migrate { Some(self.inner.store.migrate().await?) } else { None };
         self.inner.store.check().await?;
+        self.measure_clock().await?;
         Ok(migrated)
     }
 
@@ -73,8 +73,8 @@ impl Sessions {
     pub async fn enforce_limits_at_start(self, limits: MaxSessions, mut stop: watch::Receiver<bool>) {
         let enforced = async {
             loop {
-                self.inner.health.until_up().await;
-                match self.enforce_limits(&limits, clock::wall()).await {
+                self.inner.health.until_found().await;
+                match self.enforce_limits(&limits, self.now().wall).await {
                     Ok(evicted) => {
                         tracing::info!(evicted, "the limits on sessions are enforced");
                         return;

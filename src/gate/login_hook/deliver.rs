@@ -1,11 +1,12 @@
 //! Handing the token of a new session to the client that logged in.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, ETAG, HeaderValue};
 use serde_json::Value;
 
-use crate::clock::Timestamp;
 use crate::config::{Config, Deliver};
 use crate::error::{Code, Problem};
 use crate::gate::body::ResponseBody;
@@ -34,11 +35,11 @@ pub(super) fn check(how: &Deliver, answer: Option<&Value>) -> Result<(), Problem
     }
 }
 
-/// Gives the client its token.
+/// Gives the client its token; `max_age` is how long a browser keeps it.
 pub(super) fn deliver(
     config: &Config,
     how: &Deliver,
-    created: &Created,
+    (created, max_age): (&Created, Option<Duration>),
     mut response: Response<ResponseBody>,
     answer: Option<Value>,
 ) -> Result<Response<ResponseBody>, Problem> {
@@ -46,8 +47,6 @@ pub(super) fn deliver(
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     match how {
         Deliver::Cookie => {
-            // A session that never expires must not end with the browser's window; browsers cap it themselves.
-            let max_age = Some(config.session.lifetime.unwrap_or(cookie::LONGEST));
             let attributes = cookie::Attributes { max_age, ..config.token.cookie };
             let name = config.token.credential.cookie();
             let line = cookie::set_cookie(name, created.token.reveal(), &attributes)?;
@@ -76,15 +75,13 @@ pub(super) fn deliver(
     }
 }
 
-/// Gives the browser of a session its new token.
+/// Gives the browser of a session its new token; `max_age` is how long it keeps it.
 pub(super) fn rotated(
     config: &Config,
     token: &Token,
-    expires_at: Option<Timestamp>,
-    now: Timestamp,
+    max_age: Option<Duration>,
     response: &mut Response<ResponseBody>,
 ) -> Result<(), Problem> {
-    let max_age = Some(expires_at.map_or(cookie::LONGEST, |at| at.since(now)));
     let attributes = cookie::Attributes { max_age, ..config.token.cookie };
     let name = config.token.credential.cookie();
     let line = cookie::set_cookie(name, token.reveal(), &attributes)?;

@@ -20,6 +20,7 @@ const FIND: &str = "WITH page AS (SELECT id, not_before FROM users WHERE id > $1
      (SELECT count(*) AS count, array_agg(array_to_string(s.roles, ',')) AS roles FROM sessions s \
          WHERE s.user_id = u.id AND s.state <> 'ended' AND s.state = 'active' \
          AND (s.expires_at IS NULL OR s.expires_at > $2::timestamptz) AND s.last_seen_at >= $3::timestamptz \
+         AND (s.slide_ms IS NULL OR extract(epoch FROM $2::timestamptz - s.last_seen_at) * 1000 < s.slide_ms) \
          AND (u.not_before IS NULL OR s.created_at >= u.not_before)) AS live ORDER BY u.id";
 
 pub(super) async fn crowds(

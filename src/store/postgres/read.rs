@@ -41,6 +41,12 @@ pub(super) async fn find(client: &Object, digest: &Digest) -> Result<Option<Foun
     Ok(Some(Found { record: record(&row)?, retired }))
 }
 
+pub(super) async fn clock(client: &Object) -> Result<Timestamp, Trouble> {
+    // By its whole name: it is not looked for among the functions that others may have made.
+    let statement = client.prepare_cached("SELECT session_gateway.database_time()").await?;
+    Ok(client.query_one(&statement, &[]).await?.try_get::<_, Time>(0)?.0)
+}
+
 pub(super) async fn get(client: &impl GenericClient, id: SessionId) -> Result<Option<Record>, Trouble> {
     let statement = client.prepare_cached(select!("", "WHERE s.id = $1")).await?;
     let found = client.query_opt(&statement, &[&id.as_uuid()]).await?;
@@ -61,6 +67,7 @@ pub(super) async fn list_live(
             "",
             "WHERE s.user_id = $1 AND s.state <> 'ended' AND s.state = 'active' \
              AND (s.expires_at IS NULL OR s.expires_at > $2) AND s.last_seen_at >= $3 \
+             AND (s.slide_ms IS NULL OR extract(epoch FROM $2::timestamptz - s.last_seen_at) * 1000 < s.slide_ms) \
              AND (u.not_before IS NULL OR s.created_at >= u.not_before) AND (s.created_at, s.id) < ($4, $5) \
              ORDER BY s.created_at DESC, s.id DESC LIMIT $6"
         ))

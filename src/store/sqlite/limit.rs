@@ -22,6 +22,7 @@ pub(super) fn crowds(
          (SELECT id, not_before FROM users WHERE id > :after ORDER BY id LIMIT :limit) u \
          LEFT JOIN sessions s ON s.user_id = u.id AND s.state <> 'ended' AND s.state = 'active' \
          AND (s.expires_at IS NULL OR s.expires_at > :now) AND s.last_seen_at >= :idle_since \
+         AND (s.slide_ms IS NULL OR :now - s.last_seen_at < s.slide_ms) \
          AND (u.not_before IS NULL OR s.created_at >= u.not_before) GROUP BY u.id ORDER BY u.id",
     )?;
     let given = named_params! {
@@ -62,6 +63,7 @@ pub(super) fn evict_excess(
     let mut statement = db.prepare_cached(&format!(
         "SELECT id FROM sessions WHERE user_id = :user AND state <> 'ended' AND state = 'active' \
          AND (expires_at IS NULL OR expires_at > :now) AND last_seen_at >= :idle_since \
+         AND (slide_ms IS NULL OR :now - last_seen_at < slide_ms) \
          AND created_at >= :not_before ORDER BY {order} LIMIT -1 OFFSET :max"
     ))?;
     let given = named_params! {

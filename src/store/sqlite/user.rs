@@ -34,6 +34,7 @@ fn count_live(
     let mut statement = db.prepare_cached(
         "SELECT count(*) FROM sessions WHERE user_id = :user AND state <> 'ended' AND state = 'active' \
          AND (expires_at IS NULL OR expires_at > :now) AND last_seen_at >= :idle_since \
+         AND (slide_ms IS NULL OR :now - last_seen_at < slide_ms) \
          AND created_at >= :not_before AND id IS NOT :but",
     )?;
     let given = named_params! {
