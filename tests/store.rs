@@ -38,6 +38,8 @@ mod ending;
 mod fixture;
 #[path = "store/living.rs"]
 mod living;
+#[path = "store/plans.rs"]
+mod plans;
 #[path = "store/postgres_alone.rs"]
 mod postgres_alone;
 #[path = "store/rotating.rs"]
@@ -48,5 +50,7 @@ mod schema;
 mod searching;
 #[path = "store/sqlite_alone.rs"]
 mod sqlite_alone;
+#[path = "store/sweeping.rs"]
+mod sweeping;
 #[path = "store/users.rs"]
 mod users;

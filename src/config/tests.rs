@@ -114,6 +114,9 @@ fn cases() -> Vec<Case> {
         ("admin.view", "[admin]\nview = [\"auditor\"]", shows!(|c| c.admin.view.clone()), "[Role(\"auditor\")]"),
         ("admin.logout", "[admin]\nlogout = [\"staff\"]", shows!(|c| c.admin.logout.clone()), "[Role(\"staff\")]"),
         ("admin.logout_all", "[admin]\nlogout_all = [\"superuser\"]", shows!(|c| c.admin.logout_all.clone()), "[Role(\"superuser\")]"),
+        ("audit.keep_per_user", "[audit]\nkeep_per_user = 0", shows!(|c| c.audit.keep_per_user), "Some(0)"),
+        ("audit.keep_for", "[audit]\nkeep_for = \"0\"", shows!(|c| c.audit.keep_for), "None"),
+        ("audit.sweep_interval", "[audit]\nsweep_interval = \"5m\"", shows!(|c| c.audit.sweep_interval), "Some(300s)"),
         ("cache.capacity", "[cache]\ncapacity = 7", shows!(|c| c.cache.capacity), "7"),
         ("cache.ttl", "[cache]\nttl = \"500ms\"", shows!(|c| c.cache.ttl), "500ms"),
         ("cache.negative_ttl", "[cache]\nnegative_ttl = 0", shows!(|c| c.cache.negative_ttl), "None"),
@@ -199,6 +202,7 @@ fn every_known_key_has_a_case() {
         "admin",
         "cache",
         "store",
+        "audit",
         "identity",
         "log",
     ];

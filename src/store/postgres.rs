@@ -26,6 +26,7 @@ mod poll;
 mod read;
 mod rotate;
 mod search;
+mod sweep;
 mod user;
 mod value;
 mod write;
@@ -48,12 +49,15 @@ pub(super) use self::poll::Poller;
 use super::schema::{self, MIGRATION_LIMIT};
 use super::{
     Creation, Ended, Ending, Event, Found, Hearing, Migrated, NewSession, Notify, Offender, Position, Rotated,
-    Rotation, StoreError, Touch, Which,
+    Rotation, StoreError, Sweep, Swept, Touch, Which,
 };
 use crate::clock::Timestamp;
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
 use crate::token::Digest;
 use crate::user_agent::Device;
+
+/// How many rows one call of a sweep removes.
+pub(super) const SWEEP_BATCH: u32 = 500;
 
 /// How the PostgreSQL store is reached.
 #[derive(Clone, Debug)]
@@ -247,6 +251,12 @@ impl Postgres {
         let (call, client) = self.begin(self.timeout).await?;
         let recorded = call.bounded(write::record(&client, &event)).await;
         call.settle(client, recorded)
+    }
+
+    pub(super) async fn sweep(&self, sweep: Sweep) -> Result<Swept, StoreError> {
+        let (call, mut client) = self.begin(self.timeout).await?;
+        let swept = call.bounded(sweep::sweep(&mut client, &sweep)).await;
+        call.settle(client, swept)
     }
 }
 

@@ -73,9 +73,11 @@ pub(super) struct Connector {
 pub(super) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 impl Connector {
-    /// A connection beside the pool.
+    /// A connection beside the pool, by another name in the server's list of connections.
     pub(super) async fn connect(&self) -> Result<(Client, Wire), StoreError> {
-        self.config.connect(self.tls.clone()).await.map_err(|error| StoreError::Unreachable(Box::new(error)))
+        let mut config = self.config.clone();
+        config.application_name(format!("{} listen", self.config.get_application_name().unwrap_or_default()));
+        config.connect(self.tls.clone()).await.map_err(|error| StoreError::Unreachable(Box::new(error)))
     }
 }
 
