@@ -114,8 +114,12 @@ impl App {
             side.spawn(sessions.clone().keep_store_up(tasks_stopping.clone())),
             side.spawn(sessions.clone().hear_others(hearing(&config.store), tasks_stopping.clone())),
             side.spawn(sessions.clone().follow_clock(tasks_stopping.clone())),
-            side.spawn(sessions.clone().write_touches(tasks_stopping)),
+            side.spawn(sessions.clone().write_touches(tasks_stopping.clone())),
         ];
+        if config.max_sessions.enforce_on_reload {
+            let limits = config.max_sessions.clone();
+            tasks.push(side.spawn(sessions.clone().enforce_limits_at_start(limits, tasks_stopping)));
+        }
         if let Some(sweeping) = sweeping(&config.audit) {
             // It stops with the listeners: what it does can wait, and requests in flight want the store to themselves.
             tasks.push(side.spawn(sessions.clone().sweep(sweeping, stopping.clone())));

@@ -25,6 +25,11 @@ impl Timestamp {
         self.0
     }
 
+    /// Reads a moment in RFC 3339, to the millisecond; what is finer is cut off.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|time| Self(time.as_millisecond()))
+    }
+
     /// This moment moved forward by `by`.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

@@ -4,6 +4,7 @@
 //! `upstream`), and every problem is reported at once with its key. What each key means to an operator is written in
 //! `gateway.toml`, the commented default that the tests load.
 
+mod admin;
 mod audit;
 mod file;
 mod hearing;
@@ -19,12 +20,15 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::admin::{Admin, Permission};
 pub use self::audit::AuditSettings;
 pub use self::hearing::{Hearing, Notify};
 pub use self::reader::Fault;
 pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
-pub use self::upstream::{Deliver, Field, Hook, Login, OnReject, Route, RoutePath, StatusSet, Upstream};
+pub use self::upstream::{
+    Deliver, Field, Hook, Login, OnReject, PasswordChange, Route, RoutePath, StatusSet, Upstream,
+};
 use crate::http::client::TrustedProxies;
 use crate::http::cookie;
 use crate::http::credential;
@@ -57,6 +61,8 @@ pub struct Config {
     pub audit: AuditSettings,
     /// Which headers tell the application who is calling.
     pub identity: identity::Names,
+    /// Who may see and end the sessions of others.
+    pub admin: Admin,
     /// Who may create sessions.
     pub services: Vec<Service>,
     /// What is logged, and how.
@@ -107,6 +113,9 @@ pub struct MaxSessions {
     pub by_role: BTreeMap<String, Option<NonZeroU32>>,
     /// What gives way.
     pub on_exceed: policy::OnExceed,
+    /// Whether users who have more sessions than a new limit allows lose the excess when the limit comes into force,
+    /// and not only at their next login.
+    pub enforce_on_reload: bool,
 }
 
 impl MaxSessions {

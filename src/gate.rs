@@ -137,6 +137,7 @@ async fn pass(
                 host: located.host.as_ref(),
                 scheme: located.scheme,
                 presented: shown,
+                ip: located.client_ip,
                 now: gate.sessions.at(exchange.began).wall,
             };
             let answered = api::answer(call, admitted, request, async |bound| body.read_whole(bound).await);

@@ -6,6 +6,7 @@
 //! Every store call runs as a task of its own on the side runtime. A client that goes away while its call is running
 //! therefore cannot leave a committed change unforgotten.
 
+mod admin;
 mod cache;
 mod create;
 mod find;
@@ -20,11 +21,12 @@ mod touch;
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use self::admin::Refusals;
 use self::cache::Cache;
 use self::health::Health;
 use self::hear::Ears;
@@ -58,6 +60,8 @@ struct Inner {
     clock: Anchored,
     settings: Settings,
     metrics: Arc<SharedMetrics>,
+    refusals: Refusals,
+    cursor_key: OnceLock<[u8; 32]>,
 }
 
 /// What sessions need to know of the configuration.
@@ -97,6 +101,8 @@ impl Sessions {
             clock: Anchored::default(),
             settings,
             metrics,
+            refusals: Refusals::default(),
+            cursor_key: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -177,7 +183,7 @@ impl Sessions {
     }
 
     /// Sessions last used before this moment are idle.
-    fn idle_since(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn idle_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.inner.settings.rules.idle_timeout.map(|timeout| now.minus(timeout))
     }
 

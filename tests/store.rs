@@ -28,6 +28,8 @@ macro_rules! both {
     };
 }
 
+#[path = "store/auditing.rs"]
+mod auditing;
 #[path = "store/creating.rs"]
 mod creating;
 #[path = "store/ending.rs"]
@@ -44,7 +46,11 @@ mod postgres_alone;
 mod rotating;
 #[path = "store/schema.rs"]
 mod schema;
+#[path = "store/searching.rs"]
+mod searching;
 #[path = "store/sqlite_alone.rs"]
 mod sqlite_alone;
 #[path = "store/sweeping.rs"]
 mod sweeping;
+#[path = "store/users.rs"]
+mod users;

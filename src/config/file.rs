@@ -12,7 +12,7 @@ use http::header::HeaderName;
 use super::reader::{Table, list, text};
 use super::{
     AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, StorePlace, StoreSettings,
-    TokenSettings, audit, hearing, session, upstream,
+    TokenSettings, admin, audit, hearing, session, upstream,
 };
 use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
@@ -47,6 +47,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
     let (rules, max_sessions) = policy(root.table("policy"), idle_timeout);
     let logout_everywhere = root.table("logout").flag("everywhere", false);
     let identity = identity(root.table("identity"));
+    let admin = admin::read(root.table("admin"));
     let services = services(root.tables("service"));
     let token = token(root.table("token"));
     let cache = cache(root.table("cache"));
@@ -69,6 +70,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
         store: store?,
         audit,
         identity: identity?,
+        admin,
         services,
         log,
     })
@@ -207,7 +209,8 @@ fn policy(mut table: Table, idle_timeout: Option<Duration>) -> (Rules, MaxSessio
         ],
     );
     let user_agent = likeness.map(|likeness| UserAgentRule { likeness, on_change });
-    (Rules { user_agent, ip, idle_timeout }, MaxSessions { default, by_role: limits, on_exceed })
+    let enforce_on_reload = max.flag("enforce_on_reload", false);
+    (Rules { user_agent, ip, idle_timeout }, MaxSessions { default, by_role: limits, on_exceed, enforce_on_reload })
 }
 
 /// A number of sessions; 0 is unlimited.

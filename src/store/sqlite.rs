@@ -4,12 +4,17 @@
 //! at the writer is committed together, which is what makes a synced commit affordable. A call that finds the queue full
 //! is refused at once rather than left to wait for its timeout.
 
+mod admin;
+mod events;
 mod file;
+mod limit;
 #[cfg(test)]
 mod plans;
 mod read;
 mod rotate;
+mod search;
 mod sweep;
+mod user;
 mod watch;
 mod worker;
 mod write;

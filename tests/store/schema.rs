@@ -5,7 +5,7 @@ use session_gateway::store::{Migrated, Store, StoreError};
 use crate::fixture::{Fixture, at};
 
 /// The schema that this program needs.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 #[tokio::test]
 async fn sqlite_an_empty_database_is_reported_and_migrated() {
