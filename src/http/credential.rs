@@ -39,6 +39,11 @@ impl Settings {
         &self.cookie
     }
 
+    /// The scheme under which a program best brings its token, if there is one.
+    pub fn scheme(&self) -> Option<&str> {
+        self.schemes.first().map(String::as_str)
+    }
+
     /// What follows the scheme of an `Authorization` field, when the scheme is ours.
     fn credentials<'h>(&self, field: &'h [u8]) -> Option<&'h [u8]> {
         let field = field.trim_ascii();
