@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod explain;
+mod import;
 mod migrate;
 mod open;
 mod secret;
@@ -49,6 +50,9 @@ enum Command {
     Migrate(migrate::Asked),
     /// Say which way a request would go and why, without doing anything: exit with 0 (it would pass) or 1 (refused).
     Explain(explain::Asked),
+    /// Take over the sessions of an application, so that its users stay logged in.
+    #[command(subcommand)]
+    Import(import::Asked),
 }
 
 #[derive(Args, Debug)]
@@ -82,6 +86,7 @@ pub fn run() -> ExitCode {
         Some(Command::Demo) => demo::run(settings.listen),
         Some(Command::Check) => check::run(&settings.sources()),
         Some(Command::Migrate(asked)) => open::run(migrate::run(&settings.sources(), asked)),
+        Some(Command::Import(asked)) => open::run(import::run(&settings.sources(), asked)),
         Some(Command::Explain(asked)) => open::run(explain::run(&settings.sources(), asked)),
     }
 }

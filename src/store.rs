@@ -11,6 +11,7 @@
 //! everything else to the actor of the call.
 
 mod contract;
+pub mod foreign;
 mod postgres;
 mod schema;
 mod sqlite;
@@ -24,7 +25,8 @@ use crate::token::Digest;
 use crate::user_agent::Device;
 
 pub use self::contract::{
-    Creation, Ended, Ending, Event, Found, Limit, NewSession, Offender, Position, Rotated, Rotation, Touch, Which,
+    Creation, Ended, Ending, Event, Found, Imported, ImportedSession, Limit, NewSession, Offender, Position, Rotated,
+    Rotation, Touch, Which,
 };
 pub use self::postgres::{PostgresSettings, SecretUrl};
 pub use self::sqlite::SqliteSettings;
@@ -126,6 +128,13 @@ delegate! {
     /// # Errors
     /// When the store cannot be asked; the session then was not created, or nobody knows its token.
     create(new: NewSession) -> Creation;
+
+    /// Takes over sessions that began elsewhere, all in one transaction; says of each what became of it. Limits of sessions
+    /// are not looked at: they hold from the user's next login on.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; importing them again is safe.
+    import(sessions: Vec<ImportedSession>) -> Vec<Imported>;
 
     /// Binds an active session to the User-Agent and address of its first use, where it is not bound yet. The first of
     /// several callers wins; a value that is there stays.

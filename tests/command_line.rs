@@ -30,5 +30,7 @@ macro_rules! both {
 
 #[path = "command_line/explaining.rs"]
 mod explaining;
+#[path = "command_line/importing.rs"]
+mod importing;
 #[path = "command_line/site.rs"]
 mod site;

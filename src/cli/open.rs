@@ -18,6 +18,8 @@ pub(super) enum Failure {
     Store(StoreError),
     /// There is nothing there, or it may not be done.
     Refused(String),
+    /// Something else than the store is away.
+    Away(String),
     /// What was typed cannot be meant.
     Usage(String),
     /// The operating system.
@@ -55,6 +57,10 @@ impl Failure {
             Self::Refused(sentence) => {
                 complain(sentence);
                 ExitCode::from(EXIT_REFUSED)
+            }
+            Self::Away(sentence) => {
+                complain(sentence);
+                ExitCode::from(EXIT_TEMPORARY)
             }
             Self::Usage(sentence) => {
                 complain(sentence);

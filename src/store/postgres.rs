@@ -16,6 +16,7 @@ mod call;
 mod connect;
 mod create;
 mod end;
+mod import;
 mod migrate;
 mod read;
 mod rotate;
@@ -31,10 +32,11 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 
 pub use self::connect::SecretUrl;
-use super::schema::{self, MIGRATION_LIMIT};
+pub(super) use self::connect::read_only;
+use super::schema::{self, IMPORT_LIMIT, MIGRATION_LIMIT};
 use super::{
-    Creation, Ended, Ending, Event, Found, Migrated, NewSession, Offender, Position, Rotated, Rotation, StoreError,
-    Touch, Which,
+    Creation, Ended, Ending, Event, Found, Imported, ImportedSession, Migrated, NewSession, Offender, Position,
+    Rotated, Rotation, StoreError, Touch, Which,
 };
 use crate::clock::Timestamp;
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
@@ -136,6 +138,12 @@ impl Postgres {
         let (call, mut client) = self.begin(self.timeout).await?;
         let created = call.bounded(create::create(&mut client, &new)).await;
         call.settle(client, created)
+    }
+
+    pub(super) async fn import(&self, sessions: Vec<ImportedSession>) -> Result<Vec<Imported>, StoreError> {
+        let (call, mut client) = self.begin(IMPORT_LIMIT).await?;
+        let imported = call.bounded(import::import(&mut client, &sessions)).await;
+        call.settle(client, imported)
     }
 
     pub(super) async fn bind(

@@ -5,6 +5,7 @@
 //! is refused at once rather than left to wait for its timeout.
 
 mod file;
+mod import;
 mod read;
 mod rotate;
 mod worker;
@@ -22,10 +23,10 @@ use tokio::sync::oneshot;
 
 use self::file::DatabaseFile;
 use self::worker::{Job, Task};
-use super::schema::{self, MIGRATION_LIMIT};
+use super::schema::{self, IMPORT_LIMIT, MIGRATION_LIMIT};
 use super::{
-    Creation, Ended, Ending, Event, Found, Migrated, NewSession, Offender, Position, Rotated, Rotation, StoreError,
-    Touch, Which,
+    Creation, Ended, Ending, Event, Found, Imported, ImportedSession, Migrated, NewSession, Offender, Position,
+    Rotated, Rotation, StoreError, Touch, Which,
 };
 use crate::clock::Timestamp;
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
@@ -108,6 +109,10 @@ impl Sqlite {
 
     pub(super) async fn create(&self, new: NewSession) -> Result<Creation, StoreError> {
         self.write(move |db| write::create(db, &new)).await
+    }
+
+    pub(super) async fn import(&self, sessions: Vec<ImportedSession>) -> Result<Vec<Imported>, StoreError> {
+        self.ask(&self.writer, IMPORT_LIMIT, move |db| import::import(db, &sessions)).await
     }
 
     pub(super) async fn bind(

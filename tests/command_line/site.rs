@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
+use rusqlite::types::ValueRef;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -77,10 +78,14 @@ impl Site {
                 for table in tables {
                     let mut statement = db.prepare(&format!("SELECT * FROM {table} ORDER BY 1")).unwrap();
                     let columns = statement.column_count();
+                    let show = |value: ValueRef<'_>| match value {
+                        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                        ValueRef::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+                        other @ (ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_)) => format!("{other:?}"),
+                    };
                     let row = |row: &rusqlite::Row<'_>| {
-                        Ok((0..columns)
-                            .map(|column| format!("{:?},", row.get_ref(column).unwrap()))
-                            .collect::<String>())
+                        let cells: Vec<_> = (0..columns).map(|column| show(row.get_ref(column).unwrap())).collect();
+                        Ok(cells.join(","))
                     };
                     rows.extend(statement.query_map([], row).unwrap().map(Result::unwrap));
                 }
@@ -97,6 +102,15 @@ impl Site {
             }
             None => self.sqlite_file().execute_batch(sql).unwrap(),
         }
+    }
+
+    /// Changes tables of another schema of a PostgreSQL store's database.
+    pub fn execute_in(&self, schema: &str, sql: &str) {
+        self.database.as_ref().unwrap().run(&format!("SET search_path = {schema}; {sql}"));
+    }
+
+    pub const fn on_postgres(&self) -> bool {
+        self.database.is_some()
     }
 
     /// The id of a session as a literal of the database.
