@@ -7,6 +7,8 @@
 //! | `POST /_sessions/rotate` | session (`rotate`) |
 //! | `POST /_sessions` | service key (`issue`) |
 //!
+//! `/_sessions/auth` is none of them: it is a question about another request, which `gate` answers.
+//!
 //! A call that comes with the session cookie and changes something must prove that it comes from a page of this very
 //! origin (`csrf`): browsers send the cookie along with other sites' requests too.
 

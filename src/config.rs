@@ -6,6 +6,7 @@
 
 mod file;
 mod reader;
+mod session;
 mod sources;
 pub mod units;
 mod upstream;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::reader::Fault;
+pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
 pub use self::upstream::{Deliver, Field, Hook, Login, OnReject, Route, RoutePath, StatusSet, Upstream};
 use crate::http::client::TrustedProxies;
@@ -88,17 +90,6 @@ pub struct TokenSettings {
     pub credential: credential::Settings,
     /// The attributes of the session cookie.
     pub cookie: cookie::Attributes,
-}
-
-/// How long sessions live.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionSettings {
-    /// From creation to expiry; `None` is never.
-    pub lifetime: Option<Duration>,
-    /// How often the last use of a session is written down.
-    pub touch_interval: Duration,
-    /// How long a token that was rotated away stays usable.
-    pub rotate_grace: Duration,
 }
 
 /// How many live sessions a user may have.

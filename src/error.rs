@@ -109,6 +109,8 @@ codes! {
     RoleRequired => "role_required", 403, Client, Debug, "The session lacks a role that this route requires.";
     /// An unsafe call with a cookie and no proof of its origin.
     Csrf => "csrf", 403, Client, Debug, "A call with the session cookie must come from this site itself.";
+    /// Forward auth was asked by somebody who is not trusted to say what it is about.
+    UntrustedProxy => "untrusted_proxy", 403, Client, Warn, "Only a proxy in server.trusted_proxies may ask here.";
     /// The request itself cannot be accepted; `field` says which part.
     InvalidRequest => "invalid_request", 400, Client, Debug, "The request is not valid.";
     /// Nothing there, or nothing for this session to see.

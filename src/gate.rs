@@ -4,6 +4,7 @@
 //! exchange for the log. `pass` is the main line: canonical target, route, credential, session, policy, identity, and on
 //! to the application. It is one function that calls functions; nothing between two of its lines can be configured away.
 
+mod auth;
 pub mod body;
 pub mod client;
 mod exchange;
@@ -106,6 +107,10 @@ async fn pass(
     exchange: &mut Exchange,
 ) -> (Response<ResponseBody>, Verdict) {
     let gate = &client.gate;
+    // Looked for in the target as it came: what stands behind the endpoint may be the target of another request.
+    if auth::is_asked(&request.uri) {
+        return Box::pin(auth::answer(client, request, exchange)).await;
+    }
     let located = match locate(client, request) {
         Ok(located) => located,
         Err(problem) => return reject::astray(&problem),
@@ -261,7 +266,7 @@ async fn check(
         Ok(permit) => permit,
         Err(refusal) => {
             exchange.waited = true;
-            Box::pin(gate.sessions.settle(refusal, &session, &facts, now)).await?
+            Box::pin(gate.sessions.settle(refusal, &session, &facts, headers, now)).await?
         }
     };
     if let Some(session) = permit.session() {

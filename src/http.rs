@@ -19,15 +19,19 @@
 //!
 //! - [`problem`]: the answer to a request that failed, for every code the same way.
 //! - [`returning`]: whether a refused client wants to be led to the login, and the way there and back.
+//! - [`client_hints`]: what a browser says about its device beside its User-Agent.
 //! - [`fields`]: the name of the user in the body of a login, if it can be read in one way only.
+//! - [`original`]: the request that a proxy asks about, from what the proxy says of it.
 
 pub mod client;
+pub mod client_hints;
 pub mod cookie;
 pub mod credential;
 pub mod fields;
 pub mod forwarding;
 pub mod host;
 pub mod identity;
+pub mod original;
 pub mod problem;
 pub mod response;
 pub mod returning;
@@ -35,5 +39,6 @@ pub mod target;
 
 pub use self::client::{Caller, Scheme, TrustedProxies};
 pub use self::host::{Host, HostPattern};
+pub use self::original::Original;
 pub use self::returning::{Appetite, LoginPage};
 pub use self::target::Target;

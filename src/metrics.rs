@@ -163,6 +163,8 @@ pub struct WorkerMetrics {
     pub anonymous: LocalCounter,
     /// Requests answered by `/_sessions`.
     pub answered: LocalCounter,
+    /// Requests that a proxy asked about and may let pass.
+    pub allowed: LocalCounter,
     /// Requests sent to a login page.
     pub redirected: LocalCounter,
     /// Requests given up before there was a response.

@@ -102,6 +102,8 @@ pub enum Refusal {
     Suspended(SuspendReason),
     /// The session's lifetime is over since that time.
     Expired(Timestamp),
+    /// The session's lifetime began with its last use and is over since that time, as far as this instance knows.
+    Lapsed(Timestamp),
     /// The session was not used for too long.
     Idle,
     /// The session's user is disabled.
@@ -135,7 +137,9 @@ impl From<Refusal> for Problem {
             Refusal::SuspendForUserAgent => {
                 Self::new(Code::SessionSuspended).because(SuspendReason::UserAgentChanged.name())
             }
-            Refusal::Expired(at) => Self::with_detail(Code::SessionExpired, format!("The session expired at {at}.")),
+            Refusal::Expired(at) | Refusal::Lapsed(at) => {
+                Self::with_detail(Code::SessionExpired, format!("The session expired at {at}."))
+            }
             Refusal::Idle => Self::new(Code::SessionIdle),
             Refusal::UserDisabled => Self::new(Code::UserDisabled),
             Refusal::UserAgentChanged => Self::new(Code::UserAgentChanged),
@@ -229,6 +233,11 @@ pub fn check(session: Arc<Session>, facts: &Facts<'_>, rules: &Rules, now: Times
         && now >= expires_at
     {
         return Err(Refusal::Expired(expires_at));
+    }
+    if let Some(slide) = session.slide()
+        && now.since(session.last_seen()) >= slide
+    {
+        return Err(Refusal::Lapsed(session.last_seen().plus(slide)));
     }
     if let Some(limit) = rules.idle_timeout
         && now.since(session.last_seen()) >= limit

@@ -299,6 +299,19 @@ pub struct Record {
     pub device: Option<Device>,
 }
 
+impl Record {
+    /// When it is over unless it is used before; `None` is never.
+    pub fn over_at(&self) -> Option<Timestamp> {
+        sooner(self.expires_at, self.last_seen_at, self.slide)
+    }
+}
+
+/// The sooner end: that of the lifetime, or that of the time without use.
+fn sooner(expires_at: Option<Timestamp>, last_seen: Timestamp, slide: Option<Duration>) -> Option<Timestamp> {
+    let unused = slide.map(|slide| last_seen.plus(slide));
+    expires_at.into_iter().chain(unused).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,7 +98,10 @@ impl Sessions {
     /// Takes note that a session was used, at most once per interval and never waiting for anything.
     pub fn touch(&self, session: &Session, ip: IpAddr, now: Timestamp) {
         let seen = session.last_seen();
-        if now.since(seen) >= self.inner.settings.touch_interval && session.advance_last_seen(seen, now) {
+        // One that is over soon without use must be seen to be used in time, whatever its creator made its lifetime.
+        let settings = &self.inner.settings;
+        let interval = session.slide().map_or(settings.touch_interval, |slide| settings.touch_interval.min(slide / 4));
+        if now.since(seen) >= interval && session.advance_last_seen(seen, now) {
             self.inner.touches.push(Touch { id: session.id, at: now, ip }, &self.inner.metrics);
         }
     }

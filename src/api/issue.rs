@@ -11,12 +11,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Call, json};
-use crate::config::{Service, units};
+use crate::config::{Service, Span, units};
 use crate::error::{Code, Problem};
+use crate::http::client_hints;
 use crate::http::fields::{self, Media};
 use crate::session::{Actor, Format, Principal, Role, UserId, parse_text};
 use crate::sessions::NewLogin;
-use crate::user_agent::Device;
+use crate::user_agent::{ClientHints, Device};
 
 /// The largest body.
 const MAX_BODY: usize = 64 * 1024;
@@ -98,10 +99,16 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
     let roles = take("roles").map(roles).transpose()?.unwrap_or_default();
     let name = take("name").map(|value| text("name", &value)).transpose()?;
     let email = take("email").map(|value| text("email", &value)).transpose()?;
+    let remember = match take("remember") {
+        Some(Value::Bool(remember)) => remember,
+        Some(_) => return Err(Problem::invalid("remember", "Whether to remember the user is true or false.")),
+        None => false,
+    };
     let lifetime = match take("lifetime") {
         Some(value) => lifetime(&value)?,
-        None => call.config.session.lifetime,
+        None => call.config.session.lifetime(remember),
     };
+    let Span { lifetime, slide } = call.config.session.span(lifetime);
     let max_by_call = match take("max_sessions") {
         Some(value) => {
             let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
@@ -114,6 +121,13 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
         Some(Value::String(agent)) if agent.len() <= MAX_USER_AGENT => Some(agent),
         Some(_) => return Err(Problem::invalid("user_agent", "The User-Agent must be a text of at most 16 KiB.")),
         None => None,
+    };
+    let device = match (&user_agent, take("client_hints").map(hints).transpose()?) {
+        (Some(agent), hints) => Some(Device::of(agent, &hints.unwrap_or_default())),
+        (None, None) => None,
+        (None, Some(_)) => {
+            return Err(Problem::invalid("client_hints", "Client hints need the user_agent they came with."));
+        }
     };
     let ip = match take("ip") {
         Some(Value::String(ip)) => {
@@ -135,10 +149,10 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
     }
     // Null or not, a field that nobody knows is a mistake of the caller's.
     if let Some(unknown) = fields.keys().next() {
-        let known = "user, roles, name, email, lifetime, max_sessions, user_agent, ip, claims, format";
+        let known =
+            "user, roles, name, email, lifetime, remember, max_sessions, user_agent, client_hints, ip, claims, format";
         return Err(Problem::invalid(unknown.clone(), format!("This field is unknown; known are: {known}.")));
     }
-    let device = user_agent.as_deref().map(Device::of);
     let max_by_policy = call.config.max_sessions.for_roles(roles.iter().map(Role::as_str));
     Ok(NewLogin {
         principal: Principal { user, roles, name, email, claims },
@@ -150,7 +164,7 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
         replaces: None,
         actor,
         format: Format::Opaque,
-        slide: None,
+        slide,
         device,
     })
 }
@@ -166,6 +180,18 @@ fn roles(value: Value) -> Result<Vec<Role>, Problem> {
         Role::parse(text).map_err(|why| wrong(format!("A role {why}.")))
     };
     items.iter().map(role).collect()
+}
+
+/// Headers that the browser sent to the service.
+fn hints(value: Value) -> Result<ClientHints, Problem> {
+    let wrong = |why: &'static str| Problem::invalid("client_hints", why);
+    let Value::Object(fields) = value else { return Err(wrong("The client hints must be an object of headers.")) };
+    let mut headers = HeaderMap::new();
+    for (name, value) in &fields {
+        let value = value.as_str().ok_or_else(|| wrong("A client hint must be the text of a header."))?;
+        client_hints::pass_on(&mut headers, name, value).map_err(wrong)?;
+    }
+    Ok(client_hints::read(&headers))
 }
 
 fn text(field: &'static str, value: &Value) -> Result<String, Problem> {

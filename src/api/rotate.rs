@@ -1,5 +1,7 @@
 //! `POST /_sessions/rotate`: the same session under a new token.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{Response, StatusCode};
@@ -11,7 +13,7 @@ use super::{Call, json};
 use crate::error::{Code, Problem};
 use crate::http::cookie;
 use crate::policy::Permit;
-use crate::session::Actor;
+use crate::session::{Actor, Session};
 use crate::token::Digest;
 
 /// The answer.
@@ -38,15 +40,28 @@ pub(super) async fn rotate(call: &Call<'_>, permit: &Permit) -> Result<Response<
     let body = Rotated {
         id: session.id.to_string(),
         token: (!call.by_cookie()).then(|| token.reveal()),
-        expires_at: session.expires_at().map(|at| at.to_string()),
+        expires_at: session.over_at().map(|at| at.to_string()),
     };
     let mut response = json(StatusCode::OK, &body)?;
     if call.by_cookie() {
         let settings = &call.config.token;
-        let max_age = session.expires_at().map_or(cookie::LONGEST, |at| at.since(call.now));
-        let attributes = cookie::Attributes { max_age: Some(max_age), ..settings.cookie };
+        let attributes = cookie::Attributes { max_age: max_age(call, session).await?, ..settings.cookie };
         let cookie = cookie::set_cookie(settings.credential.cookie(), token.reveal(), &attributes)?;
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
     Ok(response)
+}
+
+/// How long the browser is to keep the cookie: as long as it was told at the login. Whether somebody who was asked wanted to
+/// be remembered shows in the length of the session, and who may not have wanted it is forgotten with the browser's window.
+async fn max_age(call: &Call<'_>, session: &Session) -> Result<Option<Duration>, Problem> {
+    let mut logins = call.config.upstreams.iter().flat_map(|upstream| &upstream.logins);
+    if logins.any(|login| login.remember.is_some()) {
+        let record = call.sessions.get(session.id).await?.ok_or_else(|| Problem::new(Code::UnknownToken))?;
+        let lifetime = record.slide.or_else(|| record.expires_at.map(|end| end.since(record.created_at)));
+        if lifetime != call.config.session.remember_lifetime {
+            return Ok(None);
+        }
+    }
+    Ok(Some(cookie::max_age(session.expires_at().map(|end| end.since(call.now)))))
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::session::{Record, SessionId};
-use crate::user_agent::Device;
+use crate::user_agent::{ClientHints, Device};
 
 /// One session in a list.
 #[derive(Debug, Serialize)]
@@ -25,12 +25,17 @@ impl Row {
             current: record.id == current,
             created_at: record.created_at.to_string(),
             last_seen_at: record.last_seen_at.to_string(),
-            expires_at: record.expires_at.map(|at| at.to_string()),
+            expires_at: record.over_at().map(|at| at.to_string()),
             last_ip: record.last_ip.map(|ip| ip.to_string()),
             user_agent: record.user_agent.clone(),
-            device: Device::of(record.user_agent.as_deref().unwrap_or_default()),
+            device: record.device.clone().unwrap_or_else(|| read_anew(record)),
         }
     }
+}
+
+/// The device of a session from before devices were kept, or of one that was not used yet.
+fn read_anew(record: &Record) -> Device {
+    Device::of(record.user_agent.as_deref().unwrap_or_default(), &ClientHints::default())
 }
 
 /// A page of a list.

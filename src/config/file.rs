@@ -11,8 +11,8 @@ use http::header::HeaderName;
 
 use super::reader::{Table, list, text};
 use super::{
-    AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, SessionSettings,
-    StorePlace, StoreSettings, TokenSettings, upstream,
+    AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, StorePlace, StoreSettings,
+    TokenSettings, session, upstream,
 };
 use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
@@ -43,7 +43,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
         upstreams.into_iter().enumerate().filter_map(|(at, table)| upstream::read(table, at)).collect();
     let mut session_table = root.table("session");
     let idle_timeout = session_table.time("idle_timeout", None);
-    let session = session(session_table, idle_timeout);
+    let session = session::read(session_table, idle_timeout);
     let (rules, max_sessions) = policy(root.table("policy"), idle_timeout);
     let logout_everywhere = root.table("logout").flag("everywhere", false);
     let identity = identity(root.table("identity"));
@@ -154,16 +154,6 @@ fn token(mut table: Table) -> Option<TokenSettings> {
             table.fault("schemes", message);
             None
         }
-    }
-}
-
-fn session(mut table: Table, idle_timeout: Option<Duration>) -> SessionSettings {
-    let touch_interval = table.limit("touch_interval", Duration::from_secs(30));
-    SessionSettings {
-        lifetime: table.time("lifetime", Some(Duration::from_secs(14 * 24 * 3600))),
-        // Under an idle timeout a use must be written down well before the session counts as idle.
-        touch_interval: idle_timeout.map_or(touch_interval, |idle| touch_interval.min(idle / 4)),
-        rotate_grace: table.time("rotate_grace", Some(Duration::from_secs(30))).unwrap_or_default(),
     }
 }
 

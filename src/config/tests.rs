@@ -97,6 +97,9 @@ fn cases() -> Vec<Case> {
         ("session.lifetime", "[session]\nlifetime = \"0\"", shows!(|c| c.session.lifetime), "None"),
         ("session.idle_timeout", "[session]\nidle_timeout = \"15m\"", shows!(|c| c.rules.idle_timeout), "Some(900s)"),
         ("session.touch_interval", "[session]\ntouch_interval = \"7s\"", shows!(|c| c.session.touch_interval), "7s"),
+        ("session.remember_lifetime", "[session]\nremember_lifetime = \"60d\"", shows!(|c| c.session.remember_lifetime), "Some(5184000s)"),
+        ("session.sliding", "[session]\nsliding = true", shows!(|c| c.session.sliding), "true"),
+        ("session.max_lifetime", "[session]\nsliding = true\nmax_lifetime = \"60d\"", shows!(|c| c.session.max_lifetime), "Some(5184000s)"),
         ("session.rotate_grace", "[session]\nrotate_grace = \"0\"", shows!(|c| c.session.rotate_grace), "0ns"),
         ("policy.user_agent.mode", "[policy.user_agent]\nmode = \"off\"", shows!(|c| c.rules.user_agent), "None"),
         ("policy.user_agent.on_change", "[policy.user_agent]\non_change = \"log\"", shows!(|c| c.rules.user_agent), "Some(UserAgentRule { likeness: Family, on_change: Log })"),
@@ -153,6 +156,7 @@ fn cases() -> Vec<Case> {
         ("upstream[0].login[0].roles", "{upstream}\n{login}\nroles = { value = \"staff\" }", shows!(|c| login(c).map(|login| login.roles.clone())), "Some(Some(Value(\"staff\")))"),
         ("upstream[0].login[0].name", "{upstream}\n{login}\nname = { json = \"/user/name\" }", shows!(|c| login(c).map(|login| login.name.clone())), "Some(Some(ResponseJson(\"/user/name\")))"),
         ("upstream[0].login[0].email", "{upstream}\n{login}\nemail = { header = \"X-Mail\" }", shows!(|c| login(c).map(|login| login.email.clone())), "Some(Some(ResponseHeader(\"x-mail\")))"),
+        ("upstream[0].login[0].remember", "{upstream}\n{login}\nremember = { form = \"stay\" }", shows!(|c| login(c).and_then(|login| login.remember.clone())), "Some(Form(\"stay\"))"),
         ("upstream[0].login[0].sets_cookie", "{upstream}\n{login}\nsets_cookie = \"sessionid\"", shows!(|c| login(c).and_then(|login| login.sets_cookie.as_ref().map(|name| name.as_str().to_owned()))), "Some(\"sessionid\")"),
         ("upstream[0].login[0].deliver", "{upstream}\n{login}\ndeliver = { json = \"/token\" }", shows!(|c| login(c).map(|login| login.deliver.clone())), "Some(Json(\"/token\"))"),
         ("upstream[0].logout[0].path", "{upstream}\n[[upstream.logout]]\npath = \"/out\"", shows!(|c| logout(c).map(|hook| hook.path)), "Some(\"/out\")"),
@@ -334,6 +338,33 @@ fn all_problems_are_said_at_once_each_with_its_key_and_place() {
         assert!(!of_key[0].contains('\n'), "one line: {of_key:?}");
     }
     assert_eq!(faults.len(), 7, "{faults:#?}");
+}
+
+#[test]
+fn settings_of_a_sliding_lifetime_must_fit_each_other() {
+    let touch = |key: &str| {
+        format!("FILE: session.touch_interval: must be at most a quarter of {key}, because sliding is true")
+    };
+    for (toml, expected) in [
+        ("sliding = true\nlifetime = \"119s\"", Some(touch("lifetime"))),
+        ("sliding = true\nlifetime = \"2m\"", None),
+        ("sliding = true\nlifetime = \"0\"", None),
+        ("sliding = true\nlifetime = \"10s\"\ntouch_interval = \"2s\"", None),
+        ("sliding = true\nremember_lifetime = \"1m\"", Some(touch("remember_lifetime"))),
+        ("sliding = true\nlifetime = \"1m\"\nidle_timeout = \"40s\"", None),
+        ("lifetime = \"10s\"", None),
+        (
+            "max_lifetime = \"60d\"",
+            Some(
+                "FILE: session.max_lifetime: is for sessions that slide: write sliding = true, or shorten lifetime"
+                    .to_owned(),
+            ),
+        ),
+    ] {
+        let toml = format!("[session]\n{toml}\n{UPSTREAM}");
+        let found = load_from(&toml, &[], Overrides::default()).err().unwrap_or_default();
+        assert_eq!(found, Vec::from_iter(expected), "{toml}");
+    }
 }
 
 #[test]

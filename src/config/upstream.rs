@@ -108,6 +108,8 @@ pub struct Login {
     pub name: Option<Field>,
     /// Where the e-mail address stands.
     pub email: Option<Field>,
+    /// Where it stands whether the person wants to be remembered; `None` asks nobody.
+    pub remember: Option<Field>,
     /// How the client gets its token.
     pub deliver: Deliver,
     /// The cookie that the application sets when, and only when, somebody logs in; `None` asks for none.
@@ -257,11 +259,17 @@ fn login(mut table: Table) -> Option<Login> {
         }),
         table.optional("name", field),
         table.optional("email", field),
+        table.optional("remember", |value| match field(value)? {
+            Field::Value(_) => Err("cannot be the same for everybody; set session.lifetime instead".to_owned()),
+            field @ (Field::Form(_) | Field::RequestJson(_) | Field::ResponseHeader(_) | Field::ResponseJson(_)) => {
+                Ok(field)
+            }
+        }),
         table.get("deliver", Deliver::Cookie, deliver),
         table.optional("sets_cookie", |value| CookieName::parse(&text(value)?)),
     );
-    let (hook, roles, name, email, deliver, sets_cookie) = login;
-    Some(Login { hook: hook?, user: user?, roles, name, email, deliver, sets_cookie })
+    let (hook, roles, name, email, remember, deliver, sets_cookie) = login;
+    Some(Login { hook: hook?, user: user?, roles, name, email, remember, deliver, sets_cookie })
 }
 
 fn hooks(table: &mut Table, key: &'static str, default: &StatusSet) -> Vec<Hook> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Request};
+use http::{Method, Request, request};
 
 use super::client::Client;
 use super::upstream::Connection;
@@ -24,6 +24,8 @@ pub(super) enum Verdict {
     Anonymous,
     /// `/_sessions` answered it.
     Answered,
+    /// A proxy asked about it, and may let it pass.
+    Allowed,
     /// It was sent to the login page.
     Redirected,
     /// It was refused.
@@ -41,6 +43,7 @@ impl Verdict {
             Self::Forwarded => "forwarded",
             Self::Anonymous => "anonymous",
             Self::Answered => "answered",
+            Self::Allowed => "allowed",
             Self::Redirected => "redirected",
             Self::Refused(code) => code.rule().name,
             Self::Abandoned => "abandoned",
@@ -55,6 +58,8 @@ pub struct Exchange {
     /// When its headers were complete.
     pub(super) began: Moment,
     method: Method,
+    /// Whether the response has no body by nature of the request.
+    head: bool,
     host: Option<HeaderValue>,
     /// The target as it came, until there is a canonical one.
     pub(super) target: Option<PathAndQuery>,
@@ -81,6 +86,7 @@ impl Exchange {
         Box::new(Self {
             began: clock::now(),
             method: request.method().clone(),
+            head: *request.method() == Method::HEAD,
             host: request.headers().get(HOST).cloned(),
             target: request.uri().path_and_query().cloned(),
             caller: client.peer,
@@ -97,8 +103,15 @@ impl Exchange {
     }
 
     /// Whether the response has no body by nature of the request.
-    pub(super) fn is_head(&self) -> bool {
-        self.method == Method::HEAD
+    pub(super) const fn is_head(&self) -> bool {
+        self.head
+    }
+
+    /// The request is a question about another one, of which the log shall tell.
+    pub(super) fn concerns(&mut self, original: &request::Parts) {
+        self.method = original.method.clone();
+        self.host = original.headers.get(HOST).cloned();
+        self.target = original.uri.path_and_query().cloned();
     }
 
     /// The request is on its way to the application, as of the time that this answers.
@@ -133,6 +146,7 @@ impl Exchange {
             Verdict::Forwarded => metrics.forwarded.increment(),
             Verdict::Anonymous => metrics.anonymous.increment(),
             Verdict::Answered => metrics.answered.increment(),
+            Verdict::Allowed => metrics.allowed.increment(),
             Verdict::Redirected => metrics.redirected.increment(),
             Verdict::Refused(code) => metrics.refused(code),
             Verdict::Abandoned => metrics.abandoned.increment(),

@@ -19,14 +19,14 @@ use super::client::Client;
 use super::exchange::Exchange;
 use super::login_page;
 use super::route::Watched;
-use crate::config::{Deliver, Field, Hook, Login, Upstream};
+use crate::config::{Deliver, Field, Hook, Login, Span, Upstream};
 use crate::error::{Code, Problem};
-use crate::http::cookie;
+use crate::http::{client_hints, cookie, fields};
 use crate::policy::Permit;
 use crate::session::{Actor, EndReason, Format, Principal, Role, Session, UserId, parse_text};
 use crate::sessions::{NewLogin, OwnedEnding, OwnedWhich};
 use crate::store::Event;
-use crate::user_agent::Device;
+use crate::user_agent::{ClientHints, Device};
 
 /// What was seen of a watched request on its way in.
 pub(super) struct Before<'a> {
@@ -35,6 +35,7 @@ pub(super) struct Before<'a> {
     /// The session that the browser came with.
     session: Option<Arc<Session>>,
     user_agent: String,
+    hints: ClientHints,
     request: Inspected,
 }
 
@@ -51,9 +52,10 @@ pub(super) async fn before<'a>(
 ) -> Result<Before<'a>, Problem> {
     let user_agent = request.headers.get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
     let user_agent = String::from_utf8_lossy(user_agent).into_owned();
-    let mut inspected = Inspected::default();
+    let (mut inspected, mut hints) = (Inspected::default(), ClientHints::default());
     if let Watched::Login(login) = watched {
-        if fields(login).any(Field::is_in_request) {
+        hints = client_hints::read(&request.headers);
+        if fields_of(login).any(Field::is_in_request) {
             inspected = inspect::request(request, body, upstream.inspect_bytes).await?;
         }
         if reads_response(login) {
@@ -61,21 +63,22 @@ pub(super) async fn before<'a>(
             request.headers.remove(ACCEPT_ENCODING);
         }
     }
-    Ok(Before { watched, upstream, session: permit.session().cloned(), user_agent, request: inspected })
+    Ok(Before { watched, upstream, session: permit.session().cloned(), user_agent, hints, request: inspected })
 }
 
-fn fields(login: &Login) -> impl Iterator<Item = &Field> {
-    [Some(&login.user), login.roles.as_ref(), login.name.as_ref(), login.email.as_ref()].into_iter().flatten()
+fn fields_of(login: &Login) -> impl Iterator<Item = &Field> {
+    let optional = [&login.roles, &login.name, &login.email, &login.remember];
+    std::iter::once(&login.user).chain(optional.into_iter().filter_map(Option::as_ref))
 }
 
 fn reads_response(login: &Login) -> bool {
-    matches!(login.deliver, Deliver::Json(_)) || fields(login).any(Field::is_in_response_body)
+    matches!(login.deliver, Deliver::Json(_)) || fields_of(login).any(Field::is_in_response_body)
 }
 
 /// Takes out of a login's answer what the application says to the gateway alone, whether or not it let anybody in.
 fn take_told(login: &Login, headers: &mut HeaderMap) -> HeaderMap {
     let mut told = HeaderMap::new();
-    let names = fields(login).filter_map(|field| match field {
+    let names = fields_of(login).filter_map(|field| match field {
         Field::ResponseHeader(name) => Some(name),
         Field::Form(_) | Field::RequestJson(_) | Field::ResponseJson(_) | Field::Value(_) => None,
     });
@@ -158,6 +161,12 @@ async fn login_succeeded(
     };
     // A session that cannot be handed over must not be created: it would hold a slot, and end the one before it.
     deliver::check(&login.deliver, answer.as_ref())?;
+    let remembered = match &login.remember {
+        Some(field) => Some(values.says_yes(field).await),
+        None => None,
+    };
+    let settings = &gate.config.session;
+    let Span { lifetime, slide } = settings.span(settings.lifetime(remembered == Some(true)));
     let limit = gate.config.max_sessions.for_roles(principal.roles.iter().map(Role::as_str));
     let created = gate
         .sessions
@@ -165,12 +174,12 @@ async fn login_succeeded(
             NewLogin {
                 actor: Actor::User(principal.user.clone()),
                 principal,
-                lifetime: gate.config.session.lifetime,
+                lifetime,
                 max_by_call: None,
                 max_by_policy: limit,
                 format: Format::Opaque,
-                slide: None,
-                device: Some(Device::of(&before.user_agent)),
+                slide,
+                device: Some(Device::of(&before.user_agent, &before.hints)),
                 user_agent: Some(before.user_agent),
                 ip: Some(client_ip),
                 // A login always gets a new token, and the one the browser came with dies: no fixation.
@@ -179,7 +188,10 @@ async fn login_succeeded(
             now,
         )
         .await?;
-    deliver::deliver(&gate.config, &login.deliver, &created, response, answer)
+    // Whoever was asked and did not want to be remembered is forgotten with the browser's window. A session that never
+    // expires must not end with it.
+    let max_age = (remembered != Some(false)).then(|| cookie::max_age(created.ends_at.map(|end| end.since(now))));
+    deliver::deliver(&gate.config, &login.deliver, (&created, max_age), response, answer)
 }
 
 /// Where the values of a login stand.
@@ -217,8 +229,27 @@ impl Values<'_> {
                 let (Some(line), None) = (lines.next(), lines.next()) else { return None };
                 std::str::from_utf8(line.as_bytes()).ok().map(str::to_owned)
             }
-            Field::ResponseJson(pointer) => self.answer.and_then(|json| crate::http::fields::json_field(json, pointer)),
+            Field::ResponseJson(pointer) => self.answer.and_then(|json| fields::json_field(json, pointer)),
             Field::Value(value) => Some(value.clone()),
+        }
+    }
+
+    /// Whether a field says yes. Nothing depends on it but how long the person stays logged in, so of several fields of
+    /// the name one is enough: a checkbox often follows a hidden field that says no.
+    async fn says_yes(&self, field: &Field) -> bool {
+        match field {
+            Field::Form(name) => self.request.form_says_yes(name).await,
+            Field::RequestJson(pointer) => self
+                .request
+                .json()
+                .and_then(|json| json.pointer(pointer).map(fields::json_says_yes))
+                .unwrap_or_default(),
+            Field::ResponseJson(pointer) => {
+                self.answer.and_then(|json| json.pointer(pointer)).is_some_and(fields::json_says_yes)
+            }
+            Field::ResponseHeader(_) | Field::Value(_) => {
+                self.text(field).await.is_some_and(|text| fields::says_yes(&text))
+            }
         }
     }
 

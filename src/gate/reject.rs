@@ -38,6 +38,20 @@ pub(super) fn for_session(
     headers: &HeaderMap,
     target: &Target,
 ) -> (Response<ResponseBody>, Verdict) {
+    match login(problem, place, method, headers, target).map(HeaderValue::try_from) {
+        Some(Ok(location)) => (redirect(method, location), Verdict::Redirected),
+        Some(Err(_)) | None => with_problem(problem, presented),
+    }
+}
+
+/// The location of the login page, if a refused request shall be sent there.
+pub(super) fn login(
+    problem: &Problem,
+    place: &Match<'_>,
+    method: &Method,
+    headers: &HeaderMap,
+    target: &Target,
+) -> Option<String> {
     let rule = problem.code.rule();
     // A store that is away is no reason to log in again, nor is a lacking role.
     let can_log_in = rule.fault == Fault::Client && rule.status == StatusCode::UNAUTHORIZED.as_u16();
@@ -47,19 +61,11 @@ pub(super) fn for_session(
         // For everybody but scripts in a page, which cannot follow a person's way.
         OnReject::Login => !Appetite::is_script(headers),
     };
-    match &place.upstream.login_page {
-        Some(page) if can_log_in && wants_page => {
-            let location = HeaderValue::try_from(page.location(target));
-            match location {
-                Ok(location) => (redirect(method, location), Verdict::Redirected),
-                Err(_) => with_problem(problem, presented),
-            }
-        }
-        Some(_) | None => with_problem(problem, presented),
-    }
+    place.upstream.login_page.as_ref().filter(|_| can_log_in && wants_page).map(|page| page.location(target))
 }
 
-fn redirect(method: &Method, location: HeaderValue) -> Response<ResponseBody> {
+/// A redirect of a client that used `method`.
+pub(super) fn redirect(method: &Method, location: HeaderValue) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::whole(Bytes::new()));
     // 303 turns a POST into the GET of the login page; 302 is what every client knows for the rest.
     *response.status_mut() = match *method {

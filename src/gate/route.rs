@@ -80,6 +80,13 @@ pub(super) fn find<'a>(
     Ok(Place::Upstream(if login { Match { auth: Auth::Optional, roles: &[], ..found } } else { found }))
 }
 
+/// Whether a path belongs to the same part of the application as the canonical one.
+pub(super) fn leads_to_the_same(upstream: &Upstream, method: &Method, canonical: &str, path: &str) -> bool {
+    let ((route, login), (other_route, other_login)) =
+        (part(upstream, method, canonical), part(upstream, method, path));
+    login == other_login && same(route, other_route)
+}
+
 /// The most exact host pattern wins: a name, then a wildcard, then every host; among equals the first in the file.
 fn application<'a>(config: &'a Config, host: Option<&Host<'_>>) -> Option<(usize, &'a Upstream)> {
     let mut all = config.upstreams.iter().enumerate();

@@ -68,7 +68,12 @@ impl fmt::Debug for CookieName {
 }
 
 /// The longest that browsers keep a cookie.
-pub const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
+const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// How long a browser keeps the cookie of a session that ends after `left`; `None` is never.
+pub fn max_age(left: Option<Duration>) -> Duration {
+    left.map_or(LONGEST, |left| left.min(LONGEST))
+}
 
 /// Which requests from other sites carry the cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use percent_encoding::percent_decode;
 
 use super::cookie;
 
-pub use self::json::{json_document, json_field};
+pub use self::json::{json_document, json_field, json_says_yes};
 pub use self::multipart::multipart_field;
 
 /// What kind of body a message has.
@@ -96,6 +96,20 @@ pub fn form_field(body: &[u8], name: &str) -> Option<String> {
         }
     }
     found
+}
+
+/// Whether one of the fields `name` of a urlencoded form says yes. Only for what may be read either way.
+pub fn form_says_yes(body: &[u8], name: &str) -> bool {
+    let mut pairs = body.split(|byte| *byte == b'&').map(halves);
+    pairs.any(|(key, value)| {
+        likeness(key, name) == Likeness::Same && decode(value).is_some_and(|value| says_yes(&value))
+    })
+}
+
+/// Whether a text is a yes: anything but the usual words for no.
+pub fn says_yes(text: &str) -> bool {
+    let text = text.trim();
+    !["", "0", "false", "off", "no"].iter().any(|no| text.eq_ignore_ascii_case(no))
 }
 
 /// Whether a query leaves a form's or document's field `name` as it is: it does not name it, or gives it the same value.

@@ -5,7 +5,7 @@
 //! interfaces cannot tell `X-Auth-User` from `x_auth_user` or `X.Auth.User`.
 
 use bytes::BytesMut;
-use http::header::HeaderName;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::session::Session;
 
@@ -74,14 +74,7 @@ impl Names {
     /// Writes the identity of a session as header lines. What the session does not have is not written; a client's copies
     /// are left out before.
     pub fn write(&self, out: &mut BytesMut, session: &Session) {
-        let identity = &session.identity;
-        for (name, value) in [
-            (&self.user, identity.user()),
-            (&self.session, identity.session()),
-            (&self.roles, identity.roles()),
-            (&self.name, identity.name()),
-            (&self.email, identity.email()),
-        ] {
+        for (name, value) in self.fields(session) {
             // The identity block holds visible ASCII only, so a value cannot end its line.
             if !value.is_empty() {
                 out.extend_from_slice(name.as_str().as_bytes());
@@ -90,6 +83,29 @@ impl Names {
                 out.extend_from_slice(b"\r\n");
             }
         }
+    }
+
+    /// Adds the same to the headers of an answer to a proxy that asks whose a request is.
+    pub fn add(&self, headers: &mut HeaderMap, session: &Session) {
+        for (name, value) in self.fields(session) {
+            if !value.is_empty()
+                && let Ok(value) = HeaderValue::from_bytes(value)
+            {
+                headers.insert(name, value);
+            }
+        }
+    }
+
+    #[inline]
+    fn fields<'a>(&'a self, session: &'a Session) -> [(&'a HeaderName, &'a [u8]); 5] {
+        let identity = &session.identity;
+        [
+            (&self.user, identity.user()),
+            (&self.session, identity.session()),
+            (&self.roles, identity.roles()),
+            (&self.name, identity.name()),
+            (&self.email, identity.email()),
+        ]
     }
 }
 

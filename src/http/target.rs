@@ -118,6 +118,13 @@ impl Target {
         if self.escapes { Cow::Owned(path::decode_ascii(self.path())) } else { Cow::Borrowed(self.path()) }
     }
 
+    /// Whether a path, as a request line has it, leaves anything to resolve: `.` and `..` segments, in any spelling.
+    /// Programs differ in what they make of these, and in whether they merge slashes first.
+    pub fn has_dot_segments(path: &str) -> bool {
+        let plain = path.replace("%2e", ".").replace("%2E", ".");
+        plain.split('/').any(|segment| segment == "." || segment == "..")
+    }
+
     /// Whether `same` holds for every other way in which an application may read this path. Asked by the router with
     /// "does this path match the route that I chose?"; free for a path that has but one reading.
     pub fn agrees(&self, mut same: impl FnMut(&str) -> bool) -> bool {

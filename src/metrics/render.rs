@@ -14,11 +14,12 @@ pub fn render(workers: &[Arc<WorkerMetrics>], shared: &SharedMetrics) -> String 
     let mut page = Page(String::with_capacity(8 * 1024));
     let sum = |pick: &dyn Fn(&WorkerMetrics) -> u64| workers.iter().map(|worker| pick(worker)).sum::<u64>();
 
-    page.head("gateway_requests_total", "counter", "Requests by verdict: forwarded, anonymous, answered by /_sessions, redirected to a login, abandoned before a response, or the code of the refusal.");
+    page.head("gateway_requests_total", "counter", "Requests by verdict: forwarded, anonymous, answered by /_sessions, allowed to a proxy that asked, redirected to a login, abandoned before a response, or the code of the refusal.");
     for (verdict, pick) in [
         ("forwarded", (|w| &w.forwarded) as fn(&WorkerMetrics) -> &LocalCounter),
         ("anonymous", |w| &w.anonymous),
         ("answered", |w| &w.answered),
+        ("allowed", |w| &w.allowed),
         ("redirected", |w| &w.redirected),
         ("abandoned", |w| &w.abandoned),
     ] {

@@ -99,6 +99,31 @@ fn an_idle_session_is_refused_and_a_used_one_lives_on() {
 }
 
 #[test]
+fn a_session_that_slides_lapses_at_the_very_millisecond_and_never_outlives_its_expiry() {
+    let no_idle = Rules { idle_timeout: None, ..rules() };
+    let slides = |expires_at| {
+        session(|record| {
+            record.slide = Some(Duration::from_secs(60));
+            record.expires_at = expires_at;
+        })
+    };
+    let sliding = slides(None);
+    let over = |secs| Some(Refusal::Lapsed(CREATED.plus(Duration::from_secs(secs))));
+    assert_eq!(verdict(&sliding, AGENT, "192.0.2.7", &no_idle, 59), None);
+    assert_eq!(verdict(&sliding, AGENT, "192.0.2.7", &no_idle, 60), over(60));
+    assert!(sliding.advance_last_seen(CREATED, CREATED.plus(Duration::from_secs(59))));
+    assert_eq!(verdict(&sliding, AGENT, "192.0.2.7", &no_idle, 118), None);
+    assert_eq!(verdict(&sliding, AGENT, "192.0.2.7", &no_idle, 119), over(119));
+    assert_eq!(Problem::from(Refusal::Lapsed(CREATED)).code, Code::SessionExpired);
+
+    let end = CREATED.plus(Duration::from_secs(80));
+    let bounded = slides(Some(end));
+    assert!(bounded.advance_last_seen(CREATED, CREATED.plus(Duration::from_secs(79))));
+    assert_eq!(verdict(&bounded, AGENT, "192.0.2.7", &no_idle, 80), Some(Refusal::Expired(end)));
+    assert_eq!(bounded.over_at(), Some(end));
+}
+
+#[test]
 fn a_disabled_user_has_no_good_session() {
     let disabled = session(|record| record.user_enabled = false);
     assert_eq!(verdict(&disabled, AGENT, "192.0.2.7", &rules(), 1), Some(Refusal::UserDisabled));

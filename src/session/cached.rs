@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Format, Identity, Record, SessionId, State};
+use super::{Format, Identity, Record, SessionId, State, sooner};
 use crate::clock::{Timestamp, Uptime};
 use crate::token::Digest;
 use crate::user_agent::Fingerprint;
@@ -75,6 +75,11 @@ impl Session {
     /// After how long without use it is over; `None` is never.
     pub fn slide(&self) -> Option<Duration> {
         (self.slide_secs != 0).then(|| Duration::from_secs(self.slide_secs.into()))
+    }
+
+    /// When it is over unless it is used before; `None` is never.
+    pub fn over_at(&self) -> Option<Timestamp> {
+        sooner(self.expires_at(), self.last_seen(), self.slide())
     }
 
     /// The User-Agent that it is bound to, in the form that the policy compares.

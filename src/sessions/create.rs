@@ -47,8 +47,10 @@ pub struct Created {
     pub id: SessionId,
     /// The token for the client.
     pub token: Token,
-    /// When the session expires; `None` is never.
+    /// When the session expires unless it is used before; `None` is never.
     pub expires_at: Option<Timestamp>,
+    /// When it expires however much it is used; `None` is never.
+    pub ends_at: Option<Timestamp>,
     /// The sessions that were evicted for it.
     pub evicted: Vec<SessionId>,
 }
@@ -68,13 +70,15 @@ impl Sessions {
         };
         let token = Token::generate(self.inner.settings.token_bytes).map_err(random)?;
         let id = SessionId::generate().map_err(random)?;
-        let expires_at = login.lifetime.map(|lifetime| now.plus(lifetime));
+        let ends_at = login.lifetime.map(|lifetime| now.plus(lifetime));
+        let slide = login.slide.map(whole_seconds);
+        let expires_at = ends_at.into_iter().chain(slide.map(|slide| now.plus(slide))).min();
         let new = NewSession {
             id,
             digest: token.digest(),
             principal: login.principal,
             now,
-            expires_at,
+            expires_at: ends_at,
             user_agent: login.user_agent,
             ip: login.ip,
             limit: Limit {
@@ -86,7 +90,7 @@ impl Sessions {
             replaces: login.replaces,
             actor: login.actor,
             format: login.format,
-            slide: login.slide,
+            slide,
             device: login.device,
         };
         let sessions = self.clone();
@@ -101,7 +105,7 @@ impl Sessions {
         match creation.await? {
             Creation::Created { ended } => {
                 let evicted = ended.iter().filter(|ended| ended.reason == Some(EndReason::Evicted));
-                Ok(Created { id, token, expires_at, evicted: evicted.map(|ended| ended.id).collect() })
+                Ok(Created { id, token, expires_at, ends_at, evicted: evicted.map(|ended| ended.id).collect() })
             }
             Creation::TooMany { limit } => Err(Problem::with_detail(
                 Code::TooManySessions,
@@ -110,4 +114,10 @@ impl Sessions {
             Creation::UserDisabled => Err(Problem::new(Code::CreationRefused)),
         }
     }
+}
+
+/// Rounds up to what the cache keeps of a time without use, so that it and the store agree to the millisecond.
+fn whole_seconds(slide: Duration) -> Duration {
+    let seconds = slide.as_secs().saturating_add(u64::from(slide.subsec_nanos() > 0));
+    Duration::from_secs(seconds.clamp(1, u32::MAX.into()))
 }

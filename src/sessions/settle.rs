@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use http::header::HeaderMap;
+
 use super::{Circumstances, Sessions};
 use crate::clock::Moment;
 use crate::error::{Code, Problem};
+use crate::http::client_hints;
 use crate::metrics::StoreCall;
 use crate::policy::{self, Facts, Permit, Refusal};
 use crate::session::{Actor, Session, SuspendReason};
@@ -13,7 +16,7 @@ use crate::user_agent::Device;
 
 impl Sessions {
     /// Acts on a refusal: suspends the session, binds it to its first use, or asks the store once more whether it really
-    /// was idle. Then it is a permit after all, or the problem to answer.
+    /// went unused. Then it is a permit after all, or the problem to answer.
     ///
     /// # Errors
     /// What the client is to be told.
@@ -22,15 +25,16 @@ impl Sessions {
         refusal: Refusal,
         session: &Arc<Session>,
         facts: &Facts<'_>,
+        headers: &HeaderMap,
         now: Moment,
     ) -> Result<Permit, Problem> {
         match refusal {
-            Refusal::Unbound => self.bind(session, facts, now).await,
+            Refusal::Unbound => self.bind(session, facts, headers, now).await,
             Refusal::SuspendForUserAgent => {
                 self.suspend_for_user_agent(session, facts, now).await;
                 Err(refusal.into())
             }
-            Refusal::Idle => {
+            Refusal::Idle | Refusal::Lapsed(_) => {
                 // Another instance may have served the session meanwhile. The store knows; a stale cache does not.
                 self.check_anew(session, facts, now).await
             }
@@ -45,10 +49,16 @@ impl Sessions {
 
     /// Binds a session to the User-Agent and address of its first use, then checks it as it is bound now: of two first uses
     /// at once only one wins.
-    async fn bind(&self, session: &Session, facts: &Facts<'_>, now: Moment) -> Result<Permit, Problem> {
+    async fn bind(
+        &self,
+        session: &Session,
+        facts: &Facts<'_>,
+        headers: &HeaderMap,
+        now: Moment,
+    ) -> Result<Permit, Problem> {
         let (sessions, id) = (self.clone(), session.id);
         let Circumstances { user_agent, ip, .. } = Circumstances::of(facts, now);
-        let device = Device::of(&user_agent);
+        let device = Device::of(&user_agent, &client_hints::read(headers));
         self.run(StoreCall::Other, async move { sessions.inner.store.bind(id, &user_agent, &device, ip).await })
             .await?;
         self.check_anew(session, facts, now).await

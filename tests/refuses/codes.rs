@@ -30,6 +30,7 @@ const CONTRACT: &[(&str, u16)] = &[
     ("too_many_sessions", 409),
     ("already_rotated", 409),
     ("role_required", 403),
+    ("untrusted_proxy", 403),
     ("csrf", 403),
     ("invalid_request", 400),
     ("not_found", 404),
@@ -138,6 +139,7 @@ fn rejecting(met: &mut Vec<Response>) {
     let live = gateway.login_with(json!({ "user": "ann", "user_agent": "acme-test/1.0" }));
     met.push(gateway.issue(&json!({ "user": "ann" })));
     met.push(gateway.get("/", &format!("{}User-Agent: other/1\r\n", bearer(&live.token))));
+    met.push(gateway.get("/_sessions/auth", ""));
 
     let json = "Content-Type: application/json\r\n";
     let key = bearer(SERVICE_KEY);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use session_gateway::session::{Actor, EndReason, Role, SessionId, State, SuspendReason};
 use session_gateway::store::{Creation, Limit, OnExceed, Touch, Which};
-use session_gateway::user_agent::Device;
+use session_gateway::user_agent::{ClientHints, Device};
 
 use crate::fixture::{Fixture, UA, at, ids, ip, max, new, new_with_token, sorted, user};
 
@@ -215,6 +215,12 @@ both! {
         expired.expires_at = Some(at(10));
         let expired = fixture.create(expired).await.0;
         let idle = fixture.session("ann", at(1)).await;
+        let mut lapsed = new("ann", at(5));
+        lapsed.slide = Some(Duration::from_secs(5));
+        let lapsed = fixture.create(lapsed).await.0;
+        let mut used = new("ann", at(5));
+        used.slide = Some(Duration::from_millis(5001));
+        let used = fixture.create(used).await.0;
         let suspended = fixture.session("ann", at(6)).await;
         let ended = fixture.session("ann", at(7)).await;
         let live = fixture.session("ann", at(8)).await;
@@ -223,13 +229,15 @@ both! {
         fixture.end(Which::One(ended), EndReason::Revoked, None).await;
         for on_exceed in [OnExceed::RejectNew, OnExceed::EvictLeastRecent, OnExceed::EvictOldest] {
             let mut newer = new("ann", at(10));
-            newer.limit = Limit { idle_since: Some(at(5)), ..max(2, on_exceed) };
+            newer.limit = Limit { idle_since: Some(at(5)), ..max(3, on_exceed) };
             let (id, gave_way) = fixture.create(newer).await;
             assert!(gave_way.is_empty(), "{on_exceed:?}");
             fixture.end(Which::One(id), EndReason::Revoked, None).await;
         }
         assert_eq!(fixture.state(expired).await, State::Active);
-        assert_eq!(fixture.state(idle).await, State::Active);
+        for dead in [idle, lapsed, used] {
+            assert_eq!(fixture.state(dead).await, State::Active);
+        }
         assert_eq!(fixture.state(live).await, State::Active);
     }
 
@@ -294,7 +302,7 @@ both! {
         let mut unbound = new("ann", at(0));
         (unbound.user_agent, unbound.ip) = (None, None);
         let id = fixture.create(unbound).await.0;
-        fixture.store.bind(id, "c\0", &Device::of("c\0"), ip("::1")).await.unwrap();
+        fixture.store.bind(id, "c\0", &Device::of("c\0", &ClientHints::default()), ip("::1")).await.unwrap();
         assert_eq!(fixture.get(id).await.user_agent.as_deref(), Some("c\u{fffd}"));
     }
 

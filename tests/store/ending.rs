@@ -2,7 +2,7 @@
 
 use session_gateway::session::{Actor, EndReason, SessionId, State, SuspendReason};
 use session_gateway::store::{Ending, Offender, OnExceed, Touch, Which};
-use session_gateway::user_agent::Device;
+use session_gateway::user_agent::{ClientHints, Device};
 
 use crate::fixture::{Fixture, at, ids, ip, max, new, new_with_token, sorted, user};
 
@@ -124,7 +124,7 @@ both! {
         let reason = SuspendReason::SuspendedByAdmin;
         assert!(fixture.store.suspend(id, reason, &Actor::Operator, None, at(600)).await.unwrap().is_none());
         fixture.store.touch(&[Touch { id, at: at(600), ip: ip("::1") }]).await.unwrap();
-        fixture.store.bind(id, "curl", &Device::of("curl"), ip("::1")).await.unwrap();
+        fixture.store.bind(id, "curl", &Device::of("curl", &ClientHints::default()), ip("::1")).await.unwrap();
         let again = Ending { reason: EndReason::EndedByAdmin, current: None, actor: &Actor::Operator, now: at(600) };
         assert!(fixture.store.end(Which::One(id), again).await.unwrap().is_empty());
         assert_eq!(fixture.rows("sessions").await, before);

@@ -1,12 +1,14 @@
 //! Sessions in use: binding, touching, listing, and the audit log.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
+use session_gateway::clock::Timestamp;
 use session_gateway::session::{Actor, SessionId, State, SuspendReason};
-use session_gateway::store::{Event, Position, Touch};
-use session_gateway::user_agent::Device;
+use session_gateway::store::{Event, OnExceed, Position, Touch};
+use session_gateway::user_agent::{ClientHints, Device};
 
-use crate::fixture::{Fixture, UA, at, ip, new, user};
+use crate::fixture::{Fixture, UA, at, ip, max, new, user};
 
 both! {
     async fn an_unbound_session_is_bound_once(fixture) {
@@ -15,8 +17,8 @@ both! {
         let id = fixture.create(unbound).await.0;
         let record = fixture.get(id).await;
         assert_eq!((record.user_agent, record.bound_ip, record.last_ip), (None, None, None));
-        fixture.store.bind(id, "first", &Device::of("first"), ip("192.0.2.7")).await.unwrap();
-        fixture.store.bind(id, "second", &Device::of("second"), ip("192.0.2.8")).await.unwrap();
+        fixture.store.bind(id, "first", &Device::of("first", &ClientHints::default()), ip("192.0.2.7")).await.unwrap();
+        fixture.store.bind(id, "second", &Device::of("second", &ClientHints::default()), ip("192.0.2.8")).await.unwrap();
         let record = fixture.get(id).await;
         assert_eq!((record.user_agent.as_deref(), record.bound_ip), (Some("first"), Some(ip("192.0.2.7"))));
     }
@@ -25,7 +27,7 @@ both! {
         let mut half = new("ann", at(0));
         half.ip = None;
         let id = fixture.create(half).await.0;
-        fixture.store.bind(id, "other", &Device::of("other"), ip("192.0.2.7")).await.unwrap();
+        fixture.store.bind(id, "other", &Device::of("other", &ClientHints::default()), ip("192.0.2.7")).await.unwrap();
         let record = fixture.get(id).await;
         assert_eq!((record.user_agent.as_deref(), record.bound_ip), (Some(UA), Some(ip("192.0.2.7"))));
         assert_eq!(record.state, State::Active);
@@ -82,7 +84,7 @@ both! {
         let reason = SuspendReason::UserAgentChanged;
         fixture.store.suspend(id, reason, &Actor::Policy, None, at(1)).await.unwrap().unwrap();
         fixture.store.touch(&[Touch { id, at: at(2), ip: ip("::1") }]).await.unwrap();
-        fixture.store.bind(id, "x", &Device::of("x"), ip("::1")).await.unwrap();
+        fixture.store.bind(id, "x", &Device::of("x", &ClientHints::default()), ip("::1")).await.unwrap();
         let record = fixture.get(id).await;
         assert_eq!((record.last_seen_at, record.bound_ip), (at(0), None));
         assert_eq!(record.state, State::Suspended(reason));
@@ -104,6 +106,33 @@ both! {
         fixture.store.suspend(middle, reason, &Actor::Operator, None, at(9)).await.unwrap();
         assert_eq!(fixture.live("ann", at(9)).await, [newest, expiring]);
         assert!(fixture.live("nobody", at(9)).await.is_empty());
+    }
+
+    async fn a_session_that_slides_is_live_until_it_goes_unused_for_so_long(fixture) {
+        let mut sliding = new("ann", at(0));
+        (sliding.slide, sliding.expires_at) = (Some(Duration::from_secs(10)), Some(at(25)));
+        let id = fixture.create(sliding).await.0;
+        assert_eq!(fixture.get(id).await.slide, Some(Duration::from_secs(10)));
+        let before = |time: Timestamp| time.minus(Duration::from_millis(1));
+        assert_eq!(fixture.live("ann", before(at(10))).await, [id]);
+        assert!(fixture.live("ann", at(10)).await.is_empty());
+        fixture.store.touch(&[Touch { id, at: at(9), ip: ip("::1") }]).await.unwrap();
+        assert_eq!(fixture.live("ann", before(at(19))).await, [id]);
+        assert!(fixture.live("ann", at(19)).await.is_empty());
+        fixture.store.touch(&[Touch { id, at: at(18), ip: ip("::1") }]).await.unwrap();
+        assert_eq!(fixture.live("ann", before(at(25))).await, [id]);
+        assert!(fixture.live("ann", at(25)).await.is_empty(), "never beyond its hard end");
+        assert_eq!(fixture.get(id).await.over_at(), Some(at(25)));
+    }
+
+    async fn the_longest_time_without_use_is_no_trouble(fixture) {
+        for slide in [Duration::from_secs(u32::MAX.into()), Duration::from_millis(i64::MAX as u64), Duration::MAX] {
+            let mut sliding = new("ann", at(0));
+            (sliding.slide, sliding.expires_at) = (Some(slide), None);
+            sliding.limit = max(2, OnExceed::EvictOldest);
+            fixture.create(sliding).await;
+        }
+        assert_eq!(fixture.live("ann", at(1_000_000_000)).await.len(), 2);
     }
 
     async fn pages_show_every_session_once_while_others_are_created(fixture) {

@@ -7,6 +7,7 @@
 //! - [`link`]: a link to a server that can be cut.
 //! - [`postgres`]: a throw-away PostgreSQL server.
 //! - [`database`]: the SQLite file of a gateway, to age and change its rows.
+//! - [`proxy`]: a proxy of somebody else's in front of a gateway.
 //! - [`program`]: the real program as a process of its own.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
@@ -19,6 +20,7 @@ pub mod link;
 pub mod peer;
 pub mod postgres;
 pub mod program;
+pub mod proxy;
 pub mod upstream;
 
 use std::time::{Duration, Instant};

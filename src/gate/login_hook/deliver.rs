@@ -1,5 +1,7 @@
 //! Handing the token of a new session to the client that logged in.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, ETAG, HeaderValue};
@@ -32,11 +34,11 @@ pub(super) fn check(how: &Deliver, answer: Option<&Value>) -> Result<(), Problem
     }
 }
 
-/// Gives the client its token.
+/// Gives the client its token; `max_age` is how long a browser keeps it.
 pub(super) fn deliver(
     config: &Config,
     how: &Deliver,
-    created: &Created,
+    (created, max_age): (&Created, Option<Duration>),
     mut response: Response<ResponseBody>,
     answer: Option<Value>,
 ) -> Result<Response<ResponseBody>, Problem> {
@@ -44,8 +46,6 @@ pub(super) fn deliver(
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     match how {
         Deliver::Cookie => {
-            // A session that never expires must not end with the browser's window; browsers cap it themselves.
-            let max_age = Some(config.session.lifetime.unwrap_or(cookie::LONGEST));
             let attributes = cookie::Attributes { max_age, ..config.token.cookie };
             let name = config.token.credential.cookie();
             let line = cookie::set_cookie(name, created.token.reveal(), &attributes)?;

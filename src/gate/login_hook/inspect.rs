@@ -33,6 +33,17 @@ impl Inspected {
         value.filter(|value| fields::query_agrees(&self.query, name, value))
     }
 
+    /// Whether a form has a field of this name that says yes.
+    pub(super) async fn form_says_yes(&self, name: &str) -> bool {
+        match self.whole.as_ref() {
+            Some((Media::Form, body)) => fields::form_says_yes(body, name),
+            Some((Media::Multipart { boundary }, body)) => fields::multipart_field(boundary, body.clone(), name)
+                .await
+                .is_some_and(|value| fields::says_yes(&value)),
+            Some((Media::Json | Media::Other, _)) | None => false,
+        }
+    }
+
     pub(super) fn json_field(&self, pointer: &str) -> Option<String> {
         let value = fields::json_field(&self.json()?, pointer)?;
         let outermost = pointer.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");

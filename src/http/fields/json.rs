@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::same_case;
+use super::{same_case, says_yes};
 
 /// Reads a JSON body that somebody else reads too. `None` when it is no JSON, and when an object has a key twice: some
 /// parsers take the first and some the last.
@@ -28,6 +28,16 @@ pub fn json_field(document: &Value, pointer: &str) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) if !number.is_f64() => Some(number.to_string()),
         Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Whether a value of a document says yes.
+pub fn json_says_yes(value: &Value) -> bool {
+    match value {
+        Value::Bool(yes) => *yes,
+        Value::String(text) => says_yes(text),
+        Value::Number(number) => number.as_f64().is_some_and(|number| number != 0.0),
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
     }
 }
 

@@ -273,3 +273,13 @@ fn a_configured_path_is_brought_into_the_form_of_a_request_path() {
 fn a_path_that_grows_too_long_is_refused() {
     refuses(&format!("/{}", "\u{e9}".repeat(20_000)), "too long");
 }
+
+#[test]
+fn dot_segments_are_seen_in_every_spelling() {
+    for path in ["/.", "/..", "/a/./b", "/a/../b", "/%2e", "/a/%2E%2e/b", "/.%2e/", "/a/.%2E", "/a//../b"] {
+        assert!(Target::has_dot_segments(path), "{path}");
+    }
+    for path in ["/", "/a.b", "/.a", "/a..", "/...", "/%2ea", "/%252e/", "//", "/.well-known/x"] {
+        assert!(!Target::has_dot_segments(path), "{path}");
+    }
+}

@@ -21,6 +21,7 @@ macro_rules! live {
     () => {
         "FROM sessions WHERE user_id = $1 AND state <> 'ended' AND state = 'active' \
          AND (expires_at IS NULL OR expires_at > $2::timestamptz) AND last_seen_at >= $3::timestamptz \
+         AND (slide_ms IS NULL OR extract(epoch FROM $2::timestamptz - last_seen_at) * 1000 < slide_ms) \
          AND created_at >= $4::timestamptz AND id IS DISTINCT FROM $5::uuid"
     };
 }

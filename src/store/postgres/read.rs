@@ -58,6 +58,7 @@ pub(super) async fn list_live(
             "",
             "WHERE s.user_id = $1 AND s.state <> 'ended' AND s.state = 'active' \
              AND (s.expires_at IS NULL OR s.expires_at > $2) AND s.last_seen_at >= $3 \
+             AND (s.slide_ms IS NULL OR extract(epoch FROM $2::timestamptz - s.last_seen_at) * 1000 < s.slide_ms) \
              AND (u.not_before IS NULL OR s.created_at >= u.not_before) AND (s.created_at, s.id) < ($4, $5) \
              ORDER BY s.created_at DESC, s.id DESC LIMIT $6"
         ))

@@ -68,6 +68,7 @@ pub(super) fn list_live(
         "",
         "WHERE s.user_id = :user AND s.state <> 'ended' AND s.state = 'active' \
          AND (s.expires_at IS NULL OR s.expires_at > :now) AND s.last_seen_at >= :idle_since \
+         AND (s.slide_ms IS NULL OR :now - s.last_seen_at < s.slide_ms) \
          AND (u.not_before IS NULL OR s.created_at >= u.not_before) \
          AND (s.created_at, s.id) < (:created_at, :id) \
          ORDER BY s.created_at DESC, s.id DESC LIMIT :limit"

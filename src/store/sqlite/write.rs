@@ -64,6 +64,7 @@ fn live_sessions(db: &Connection, new: &NewSession, not_before: Option<i64>) -> 
     let mut statement = db.prepare_cached(&format!(
         "SELECT id FROM sessions WHERE user_id = :user AND state <> 'ended' AND state = 'active' \
          AND (expires_at IS NULL OR expires_at > :now) AND last_seen_at >= :idle_since \
+         AND (slide_ms IS NULL OR :now - last_seen_at < slide_ms) \
          AND created_at >= :not_before AND id IS NOT :replaced ORDER BY {order}"
     ))?;
     let rows = statement.query_map(
