@@ -235,6 +235,20 @@ pub enum State {
     Ended(EndReason),
 }
 
+named! {
+    /// What a session is to somebody who looks at it at some moment: its state, and whether its time is over.
+    Phase {
+        /// It may be used.
+        Active => "active",
+        /// It may not be used for now.
+        Suspended => "suspended",
+        /// It was ended.
+        Ended => "ended",
+        /// Nobody ended it, but its lifetime is over or it was not used for too long.
+        Expired => "expired",
+    }
+}
+
 /// Whom an end, a suspension or another change is put down to, in the row and in the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
@@ -303,6 +317,18 @@ impl Record {
     /// When it is over unless it is used before; `None` is never.
     pub fn over_at(&self) -> Option<Timestamp> {
         sooner(self.expires_at, self.last_seen_at, self.slide)
+    }
+
+    /// What the session is at `now`, where those last used before `idle_since` are idle.
+    pub fn phase(&self, now: Timestamp, idle_since: Option<Timestamp>) -> Phase {
+        let expired = self.over_at().is_some_and(|at| at <= now);
+        let idle = idle_since.is_some_and(|since| self.last_seen_at < since);
+        match self.state {
+            State::Ended(_) => Phase::Ended,
+            State::Active | State::Suspended(_) if expired || idle => Phase::Expired,
+            State::Active => Phase::Active,
+            State::Suspended(_) => Phase::Suspended,
+        }
     }
 }
 

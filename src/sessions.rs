@@ -33,7 +33,7 @@ use crate::session::{Record, Session, SessionId, UserId};
 use crate::store::{Ended, Ending, Event, Position, Store, StoreError, Touch, Which};
 use crate::user_agent::Fingerprint;
 
-pub use self::create::{Created, NewLogin};
+pub use self::create::{Created, Drawn, NewLogin, Terms};
 pub use self::find::{Found, is_reuse};
 
 /// All sessions, as one instance sees them. Cloning is cheap; all clones are the same.

@@ -11,16 +11,18 @@
 //! everything else to the actor of the call.
 
 mod contract;
+mod filter;
 pub mod foreign;
 mod postgres;
 mod schema;
 mod sqlite;
+mod user;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
+use crate::session::{Actor, EndReason, Record, SessionId, SuspendReason, UserId};
 use crate::token::Digest;
 use crate::user_agent::Device;
 
@@ -28,8 +30,10 @@ pub use self::contract::{
     Creation, Ended, Ending, Event, Found, Imported, ImportedSession, Limit, NewSession, Offender, Position, Rotated,
     Rotation, Touch, Which,
 };
+pub use self::filter::{Batch, By, Count, EventFilter, EventPosition, EventRow, Filter, Guard, Matched};
 pub use self::postgres::{PostgresSettings, SecretUrl};
 pub use self::sqlite::SqliteSettings;
+pub use self::user::{Reactivated, Suspended, User, UserChange, UserSettings};
 pub use crate::policy::OnExceed;
 
 /// Which store to open.
@@ -193,6 +197,70 @@ delegate! {
     /// # Errors
     /// When the store cannot be asked.
     record(event: Event) -> ();
+
+    /// What is known about a user: its settings, and how many live sessions it has. `None` for one of whom the store has
+    /// never heard.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    user(user: &UserId, now: Timestamp, idle_since: Option<Timestamp>) -> Option<User>;
+
+    /// Replaces a user's settings, also of a user who never had a session. What a disabled user or a new `not_before`
+    /// leaves no room for ends in the same transaction, and creations of that user wait for it: none slips through.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; asking again is safe.
+    set_user(user: &UserId, settings: UserSettings, guard: &Guard, by: &By) -> UserChange;
+
+    /// The sessions that the filter is about, of all users and in whatever state, newest created first, at most `limit`.
+    ///
+    /// Whatever the filter is, no page takes reading the whole table but one that searches User-Agents or roles, or on
+    /// SQLite a network, and finds few: these read on from the newest session until the page is full.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    search(filter: &Filter, after: Option<Position>, limit: u32, now: Timestamp, idle_since: Option<Timestamp>) -> Vec<Record>;
+
+    /// How many of the sessions that the filter is about are not ended yet, and how many of those the guard keeps: what
+    /// [`Store::end_matching`] would do. It reads all of them.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    count(filter: &Filter, guard: &Guard, now: Timestamp, idle_since: Option<Timestamp>) -> Count;
+
+    /// Ends those of the next 1,000 sessions that the filter is about, newest created first, which are not ended and which
+    /// the guard does not keep. One transaction; the next batch begins where the answer says.
+    ///
+    /// # Errors
+    /// When the store cannot be asked. Either all of the batch have ended then or none; ending them again is safe.
+    end_batch(filter: &Filter, guard: &Guard, reason: EndReason, by: &By, after: Option<Position>) -> Batch;
+
+    /// Suspends an active session unless the guard keeps it.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    suspend_guarded(id: SessionId, guard: &Guard, reason: SuspendReason, by: &By) -> Suspended;
+
+    /// Makes a suspended session active again, if it has not expired and its user has a place for it. It waits for
+    /// creations of that user, and they for it.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    reactivate(id: SessionId, limit: Limit, by: &By) -> Reactivated;
+
+    /// The lines of the audit log that the filter is about, newest first, at most `limit`. A line that is written during a
+    /// walk through the pages with an older time than the page's, by a gateway with a slow clock, is not seen by that walk;
+    /// no line is seen twice.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    events(filter: &EventFilter, after: Option<EventPosition>, limit: u32) -> Vec<EventRow>;
+
+    /// The random key of that name, which all gateways of this database use alike. The first one that asks makes it.
+    ///
+    /// # Errors
+    /// When the store cannot be asked, or the operating system has no randomness to give.
+    secret(name: &str) -> [u8; 32];
 }
 
 /// What [`Store::migrate`] did.
@@ -205,6 +273,31 @@ pub struct Migrated {
 }
 
 impl Store {
+    /// Ends every session that the filter is about and the guard does not keep, in batches of [`Store::end_batch`]: it is
+    /// not one transaction, so that a million sessions are not locked at once. Sessions created meanwhile stay.
+    ///
+    /// # Errors
+    /// When the store cannot be asked. The batches before that have happened; ending again goes on with the rest.
+    pub async fn end_matching(
+        &self,
+        filter: &Filter,
+        guard: &Guard,
+        reason: EndReason,
+        by: &By,
+    ) -> Result<Matched, StoreError> {
+        let mut matched = Matched::default();
+        let mut after = None;
+        loop {
+            let batch = self.end_batch(filter, guard, reason, by, after).await?;
+            matched.ended.extend(batch.ended);
+            matched.skipped += batch.skipped;
+            after = batch.next;
+            if after.is_none() {
+                return Ok(matched);
+            }
+        }
+    }
+
     /// Opens the store, on the tokio runtime that all later calls are made from. PostgreSQL is not connected to yet, and
     /// an SQLite file is opened and locked at its first use, so that a store that is down does not keep the gateway from
     /// starting.

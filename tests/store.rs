@@ -28,6 +28,8 @@ macro_rules! both {
     };
 }
 
+#[path = "store/auditing.rs"]
+mod auditing;
 #[path = "store/creating.rs"]
 mod creating;
 #[path = "store/ending.rs"]
@@ -42,5 +44,9 @@ mod postgres_alone;
 mod rotating;
 #[path = "store/schema.rs"]
 mod schema;
+#[path = "store/searching.rs"]
+mod searching;
 #[path = "store/sqlite_alone.rs"]
 mod sqlite_alone;
+#[path = "store/users.rs"]
+mod users;

@@ -8,6 +8,7 @@ use http::{Method, Uri};
 use serde_json::{Value, json};
 
 use super::open::{self, Failure};
+use super::show::Moment;
 use super::{EXIT_REFUSED, EXIT_TEMPORARY, secret, show, table};
 use crate::clock;
 use crate::config::{Config, OnReject, Route, RoutePath, Sources};
@@ -67,10 +68,11 @@ pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Fai
     if let Some(failure) = unopened {
         return Err(failure);
     }
+    let moment = Moment::now(&config);
     if asked.json {
-        table::json(&document(&asked, &explanation));
+        table::json(&document(&asked, &explanation, moment));
     } else {
-        table::list(&lines(&asked, &explanation));
+        table::list(&lines(&asked, &explanation, moment));
     }
     Ok(match explanation.decision {
         Decision::Refused { .. } if explanation.store_error.is_some() => ExitCode::from(EXIT_TEMPORARY),
@@ -89,7 +91,7 @@ fn read_url(text: &str) -> Result<Uri, Failure> {
     }
 }
 
-fn lines(asked: &Asked, told: &Explanation) -> Vec<(&'static str, Option<String>)> {
+fn lines(asked: &Asked, told: &Explanation, moment: Moment) -> Vec<(&'static str, Option<String>)> {
     let assumed = |given: bool, what: &str| if given { "" } else { what }.to_owned();
     let from = format!("{}{}", told.client_ip, assumed(asked.ip.is_some(), " (assumed)"));
     let agent = match told.user_agent.as_str() {
@@ -117,7 +119,7 @@ fn lines(asked: &Asked, told: &Explanation) -> Vec<(&'static str, Option<String>
     lines.push(("token", told.source.map(|source| format!("in {}", source_name(source)))));
     if let Some(record) = &told.record {
         lines.push(("session", Some(record.id.to_string())));
-        lines.extend(show::lines(record, clock::wall()).into_iter().filter(|(name, _)| *name != "id"));
+        lines.extend(show::lines(record, moment).into_iter().filter(|(name, _)| *name != "id"));
     }
     lines.push(("would", told.effect.map(|effect| effect_in_words(effect).to_owned())));
     lines.push(("token ignored", told.excused.as_ref().map(|problem| format!("{problem}"))));
@@ -204,7 +206,7 @@ const fn source_name(source: Source) -> &'static str {
 }
 
 /// The same for programs.
-fn document(asked: &Asked, told: &Explanation) -> Value {
+fn document(asked: &Asked, told: &Explanation, moment: Moment) -> Value {
     let (kind, upstream, route, login, watched) = match &told.purpose {
         None => (Value::Null, Value::Null, Value::Null, false, None),
         Some(Purpose::BuiltIn) => (json!("built_in"), Value::Null, Value::Null, false, None),
@@ -236,7 +238,7 @@ fn document(asked: &Asked, told: &Explanation) -> Value {
         "watched": watched,
         "auth": told.auth.map(name_of),
         "token": told.source.map(source_name),
-        "session": told.record.as_ref().map(|record| show::document(record, clock::wall())),
+        "session": told.record.as_ref().map(|record| show::document(record, moment)),
         "would": effect,
         "token_ignored": told.excused.as_ref().map(|problem| problem.code.rule().name),
         "store_error": told.store_error,

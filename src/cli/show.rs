@@ -2,22 +2,39 @@
 
 use serde_json::{Value, json};
 
-use crate::clock::Timestamp;
-use crate::session::{Record, State};
-use crate::user_agent::Device;
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::session::{Phase, Record, State};
+use crate::user_agent::{ClientHints, Device};
 
-/// What a session's state is called, and why it is so. "Expired" follows from the time.
-pub(super) fn state(record: &Record, now: Timestamp) -> (&'static str, Option<&'static str>) {
-    match record.state {
-        State::Active if record.expires_at.is_some_and(|at| at <= now) => ("expired", None),
-        State::Active => ("active", None),
-        State::Suspended(reason) => ("suspended", Some(reason.name())),
-        State::Ended(reason) => ("ended", Some(reason.name())),
+/// The time at which sessions are looked at, and since when a session must have been used not to be idle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) at: Timestamp,
+    pub(super) idle_since: Option<Timestamp>,
+}
+
+impl Moment {
+    /// Now, under these settings.
+    pub(super) fn now(config: &Config) -> Self {
+        let at = clock::wall();
+        Self { at, idle_since: config.rules.idle_timeout.map(|timeout| at.minus(timeout)) }
     }
 }
 
+/// What a session is called by what it is now, and why it is so.
+pub(super) fn state(record: &Record, now: Moment) -> (&'static str, Option<&'static str>) {
+    let phase = record.phase(now.at, now.idle_since);
+    let reason = match record.state {
+        State::Suspended(reason) if phase == Phase::Suspended => Some(reason.name()),
+        State::Ended(reason) => Some(reason.name()),
+        State::Active | State::Suspended(_) => None,
+    };
+    (phase.name(), reason)
+}
+
 /// A state with its reason, for people.
-pub(super) fn state_in_words(record: &Record, now: Timestamp) -> String {
+pub(super) fn state_in_words(record: &Record, now: Moment) -> String {
     match state(record, now) {
         (state, Some(reason)) => format!("{state} ({reason})"),
         (state, None) => state.to_owned(),
@@ -25,11 +42,11 @@ pub(super) fn state_in_words(record: &Record, now: Timestamp) -> String {
 }
 
 /// Everything about a session, for people.
-pub(super) fn lines(record: &Record, now: Timestamp) -> Vec<(&'static str, Option<String>)> {
+pub(super) fn lines(record: &Record, now: Moment) -> Vec<(&'static str, Option<String>)> {
     let principal = &record.principal;
     let roles: Vec<&str> = principal.roles.iter().map(|role| role.as_str()).collect();
     let disabled = if record.user_enabled { "" } else { " (disabled)" };
-    let device = device(record).map(|device| format!("{}, {}", device.browser, device.os));
+    let device = device(record).map(|device| device_in_words(&device));
     let ended = record.ended_at.map(|at| match &record.ended_by {
         Some(by) => format!("{at} by {by}"),
         None => at.to_string(),
@@ -44,8 +61,8 @@ pub(super) fn lines(record: &Record, now: Timestamp) -> Vec<(&'static str, Optio
         ("claims", principal.claims.clone().map(|claims| Value::Object(claims).to_string())),
         ("state", Some(state_in_words(record, now))),
         ("created", Some(record.created_at.to_string())),
-        ("expires", Some(limit(record.expires_at))),
-        ("unused for", record.slide.map(|slide| format!("at most {}", humantime::format_duration(slide)))),
+        ("expires", Some(limit(record.over_at()))),
+        ("slides", record.slide.map(|slide| format!("over when unused for {}", humantime::format_duration(slide)))),
         ("last seen", Some(record.last_seen_at.to_string())),
         ("last ip", record.last_ip.map(|ip| ip.to_string())),
         ("bound ip", record.bound_ip.map(|ip| ip.to_string())),
@@ -56,7 +73,7 @@ pub(super) fn lines(record: &Record, now: Timestamp) -> Vec<(&'static str, Optio
 }
 
 /// Everything about a session, for programs.
-pub(super) fn document(record: &Record, now: Timestamp) -> Value {
+pub(super) fn document(record: &Record, now: Moment) -> Value {
     let principal = &record.principal;
     let (state, reason) = state(record, now);
     json!({
@@ -71,7 +88,8 @@ pub(super) fn document(record: &Record, now: Timestamp) -> Value {
         "reason": reason,
         "format": record.format.name(),
         "created_at": record.created_at.to_string(),
-        "expires_at": record.expires_at.map(|at| at.to_string()),
+        "expires_at": record.over_at().map(|at| at.to_string()),
+        "ends_at": record.expires_at.map(|at| at.to_string()),
         "slide_seconds": record.slide.map(|slide| slide.as_secs()),
         "last_seen_at": record.last_seen_at.to_string(),
         "last_ip": record.last_ip,
@@ -83,6 +101,16 @@ pub(super) fn document(record: &Record, now: Timestamp) -> Value {
     })
 }
 
-fn device(record: &Record) -> Option<Device> {
-    record.device.clone().or_else(|| record.user_agent.as_deref().map(Device::of))
+/// A device in few words.
+pub(super) fn device_in_words(device: &Device) -> String {
+    let hardware = device.model.as_deref().map(|model| format!(", {model}")).unwrap_or_default();
+    format!("{}, {}{hardware}", device.browser, device.os)
+}
+
+/// What the User-Agent says, if it is known.
+pub(super) fn device(record: &Record) -> Option<Device> {
+    record
+        .device
+        .clone()
+        .or_else(|| record.user_agent.as_deref().map(|agent| Device::of(agent, &ClientHints::default())))
 }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::body::ResponseBody;
 use super::route::{self, Match, Place, Watched};
-use super::{Located, excuse, locate_from, reject};
+use super::{Located, auth, excuse, locate_from, reject};
 use crate::api;
 use crate::clock::Moment;
 use crate::config::{Config, Route};
@@ -164,6 +164,14 @@ pub async fn explain(
         Ok(request) => request,
         Err(problem) => return Explanation { decision: astray(problem), ..explanation },
     };
+    // Recognised where a request's is.
+    if auth::is_asked(&request.uri) {
+        explanation.purpose = Some(Purpose::BuiltIn);
+        if !config.server.trusted_proxies.trusts(Some(explanation.client_ip)) {
+            explanation.decision = plainly(Problem::new(Code::UntrustedProxy), false);
+        }
+        return explanation;
+    }
     let located = match locate_from(config, Some(explanation.client_ip), transport, &request) {
         Ok(located) => located,
         Err(problem) => return Explanation { decision: astray(problem), ..explanation },
@@ -310,10 +318,7 @@ fn decide(
     match &located.place {
         Place::BuiltIn => match admitted {
             Ok(_) => Decision::Answered,
-            Err(problem) => {
-                let answer = Answer::of(&reject::with_problem(&problem, presented).0);
-                Decision::Refused { problem, program: answer.clone(), browser: answer }
-            }
+            Err(problem) => plainly(problem, presented),
         },
         Place::Upstream(place) => match admitted.and_then(|permit| permit.require_role(place.roles)) {
             Ok(permit) => Decision::Forwarded(identity(config, &permit)),
@@ -338,6 +343,11 @@ fn refusal(
     located: &Located<'_>,
 ) -> Answer {
     Answer::of(&reject::for_session(problem, presented, place, &request.method, headers, &located.target).0)
+}
+
+fn plainly(problem: Problem, presented: bool) -> Decision {
+    let answer = Answer::of(&reject::with_problem(&problem, presented).0);
+    Decision::Refused { problem, program: answer.clone(), browser: answer }
 }
 
 fn astray(problem: Problem) -> Decision {

@@ -4,7 +4,8 @@
 //! wait for a connection, connecting, and the answer.
 //!
 //! # Locks
-//! A creation locks its user's row first and so waits for other creations of that user. Every statement that changes
+//! A creation locks its user's row first and so waits for other creations of that user; so does whatever depends on the
+//! user's settings or changes them, a reactivation among it. Every statement that changes
 //! several sessions locks them in the order of their ids, and no transaction has two such statements, so that no two of
 //! them can wait for each other.
 //!
@@ -12,14 +13,18 @@
 //! Dropping an unfinished transaction queues a ROLLBACK ahead of anything that the connection is used for next. A
 //! connection that has let a call run into its deadline, or broke, does not go back to the pool.
 
+mod admin;
 mod call;
 mod connect;
 mod create;
 mod end;
+mod events;
 mod import;
 mod migrate;
 mod read;
 mod rotate;
+mod search;
+mod user;
 mod value;
 mod write;
 

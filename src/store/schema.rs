@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{StoreError, UserSettings};
 use crate::clock::Timestamp;
 use crate::session::{Actor, EndReason, Format, Principal, Record, Role, SessionId, State, SuspendReason, UserId};
 use crate::token::Digest;
@@ -17,15 +17,17 @@ use crate::user_agent::Device;
 pub(super) const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_sessions.sql"),
     include_str!("../../migrations/sqlite/0002_rotation.sql"),
+    include_str!("../../migrations/sqlite/0003_admin.sql"),
 ];
 /// The PostgreSQL migrations; the n-th makes version n.
 pub(super) const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
     include_str!("../../migrations/postgres/0002_rotation.sql"),
+    include_str!("../../migrations/postgres/0003_admin.sql"),
 ];
 
 /// The version that this program needs.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 const _: () = assert!(SQLITE.len() == VERSION as usize && POSTGRES.len() == VERSION as usize);
 
@@ -67,6 +69,8 @@ pub(super) mod kind {
     pub(in crate::store) const SUSPENDED: &str = "session_suspended";
     pub(in crate::store) const ROTATED: &str = "session_rotated";
     pub(in crate::store) const REUSED: &str = "token_reused";
+    pub(in crate::store) const REACTIVATED: &str = "session_reactivated";
+    pub(in crate::store) const USER_CHANGED: &str = "user_changed";
 }
 
 /// Text as both stores can keep it. PostgreSQL has no U+0000 in text; it becomes U+FFFD in both, so that a hostile
@@ -103,6 +107,50 @@ pub(super) fn slide(slide: Option<Duration>) -> Option<i64> {
 /// The detail of an event about a session that ended or was suspended.
 pub(super) fn reason_detail(reason: &str) -> String {
     serde_json::json!({ "reason": reason }).to_string()
+}
+
+/// A new random key.
+pub(super) fn new_secret() -> Result<[u8; 32], StoreError> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| StoreError::Failed(Box::new(error)))?;
+    Ok(secret)
+}
+
+/// The key in a `value` column of `secrets`.
+pub(super) fn secret(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
+    bytes.try_into().map_err(|error| StoreError::Failed(Box::new(error)))
+}
+
+/// The detail of an event about a user whose settings were changed.
+pub(super) fn user_detail(old: &UserSettings, new: &UserSettings) -> serde_json::Value {
+    let shown = |settings: &UserSettings| {
+        serde_json::json!({
+            "enabled": settings.enabled,
+            "max_sessions": settings.max_sessions,
+            "audit_keep": settings.audit_keep,
+            "not_before": settings.not_before.map(|time| time.to_string()),
+        })
+    };
+    serde_json::json!({ "old": shown(old), "new": shown(new) })
+}
+
+/// A number of the `users` table as stored; beyond what its column holds it is as good as the most that it does.
+pub(super) fn number(value: Option<u32>) -> Option<i32> {
+    value.map(|value| i32::try_from(value).unwrap_or(i32::MAX))
+}
+
+/// A piece of text as a pattern that finds it anywhere, for `LIKE … ESCAPE '\\'`.
+pub(super) fn pattern(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for character in storable(text).chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
 }
 
 /// The detail of an event about a session that gave way to another.
@@ -235,6 +283,11 @@ mod tests {
     fn a_nul_in_text_becomes_a_replacement_character() {
         assert_eq!(storable("a\0b"), "a\u{fffd}b");
         assert!(matches!(storable("plain"), Cow::Borrowed("plain")));
+    }
+
+    #[test]
+    fn a_search_text_stands_for_itself() {
+        assert_eq!(pattern("50%_a\\b"), "%50\\%\\_a\\\\b%");
     }
 
     #[test]

@@ -4,10 +4,14 @@
 //! at the writer is committed together, which is what makes a synced commit affordable. A call that finds the queue full
 //! is refused at once rather than left to wait for its timeout.
 
+mod admin;
+mod events;
 mod file;
 mod import;
 mod read;
 mod rotate;
+mod search;
+mod user;
 mod worker;
 mod write;
 

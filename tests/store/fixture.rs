@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rusqlite::types::ValueRef;
 use session_gateway::clock::Timestamp;
-use session_gateway::session::{Actor, EndReason, Format, Principal, Record, SessionId, State, UserId};
+use session_gateway::session::{Actor, EndReason, Format, Principal, Record, Role, SessionId, State, UserId};
 use session_gateway::store::{
-    Creation, Ended, Ending, Limit, NewSession, OnExceed, PostgresSettings, SecretUrl, Settings, SqliteSettings, Store,
-    Which,
+    By, Creation, Ended, Ending, Filter, Guard, Limit, NewSession, OnExceed, PostgresSettings, SecretUrl, Settings,
+    SqliteSettings, Store, Which,
 };
 use session_gateway::token::Token;
 use tempfile::TempDir;
@@ -159,6 +159,12 @@ impl Fixture {
         listed.iter().map(|record| record.id).collect()
     }
 
+    /// The ids that a search finds.
+    pub async fn found(&self, filter: &Filter, now: Timestamp) -> Vec<SessionId> {
+        let found = self.store.search(filter, None, 1000, now, None).await.unwrap();
+        found.iter().map(|record| record.id).collect()
+    }
+
     pub async fn end(&self, which: Which<'_>, reason: EndReason, current: Option<SessionId>) -> Vec<Ended> {
         let actor = Actor::Service("login".to_owned());
         self.store.end(which, Ending { reason, current, actor: &actor, now: at(500) }).await.unwrap()
@@ -187,6 +193,28 @@ pub fn at(seconds: u64) -> Timestamp {
 
 pub fn user(id: &str) -> UserId {
     UserId::parse(id).unwrap()
+}
+
+pub fn role(name: &str) -> Role {
+    Role::parse(name).unwrap()
+}
+
+/// A session of `user` with a role, created at a moment.
+pub fn new_with_role(user: &str, role: &str, now: Timestamp) -> NewSession {
+    let mut new = new(user, now);
+    new.principal.roles.push(self::role(role));
+    new
+}
+
+/// An administrator at a moment.
+pub fn by(now: Timestamp) -> By {
+    let admin = By::new(Actor::Admin(user("root")), now, None);
+    By { ip: Some(ip("198.51.100.9")), user_agent: Some("console\0".to_owned()), ..admin }
+}
+
+/// Keeps the user `chief`, and everybody with a live session of the role `superuser`.
+pub fn guard() -> Guard {
+    Guard { users: [user("chief")].into(), roles: [role("superuser"), role("owner")].into() }
 }
 
 pub fn ip(text: &str) -> IpAddr {

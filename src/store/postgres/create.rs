@@ -12,7 +12,7 @@ use crate::session::Actor;
 use crate::store::schema::{self, kind};
 use crate::store::{Creation, NewSession, OnExceed};
 
-const ADD_USER: &str = "INSERT INTO users (id) VALUES ($1) ON CONFLICT (id) DO NOTHING";
+pub(super) const ADD_USER: &str = "INSERT INTO users (id) VALUES ($1) ON CONFLICT (id) DO NOTHING";
 const LOCK_USER: &str = "SELECT enabled, max_sessions, not_before FROM users WHERE id = $1 FOR UPDATE";
 
 /// The user's live sessions but for the one to be replaced. `$1` user, `$2` now, `$3` idle since, `$4` not before, `$5`
@@ -89,8 +89,10 @@ pub(super) async fn create(client: &mut Object, new: &NewSession) -> Result<Crea
             return Ok(Creation::TooMany { limit });
         }
     }
+    // Where this gateway's clock is behind the one that cut the user's sessions off, the new one is not born dead.
+    let born = Time(new.now).max(live.not_before);
     let room = live.make_room(&transaction, &make_room, limit.map(|limit| i64::from(limit.get())));
-    let (rows, ()) = try_join(room, add_session(&transaction, &insert, new)).await?;
+    let (rows, ()) = try_join(room, add_session(&transaction, &insert, new, born)).await?;
     transaction.commit().await?;
     let ended = rows.iter().map(end::ended).collect::<Result<_, _>>()?;
     Ok(Creation::Created { ended })
@@ -155,7 +157,12 @@ impl<'a> Live<'a> {
     }
 }
 
-async fn add_session(transaction: &Transaction<'_>, statement: &Statement, new: &NewSession) -> Result<(), Trouble> {
+async fn add_session(
+    transaction: &Transaction<'_>,
+    statement: &Statement,
+    new: &NewSession,
+    born: Time,
+) -> Result<(), Trouble> {
     let principal = &new.principal;
     let roles: Vec<&str> = principal.roles.iter().map(|role| role.as_str()).collect();
     transaction
@@ -169,7 +176,7 @@ async fn add_session(transaction: &Transaction<'_>, statement: &Statement, new: 
                 &schema::storable_opt(principal.name.as_deref()),
                 &schema::storable_opt(principal.email.as_deref()),
                 &schema::claims(principal),
-                &Time(new.now),
+                &born,
                 &new.expires_at.map(Time),
                 &new.ip,
                 &schema::storable_opt(new.user_agent.as_deref()),

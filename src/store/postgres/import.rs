@@ -9,7 +9,7 @@ use super::value::Time;
 use crate::session::Format;
 use crate::store::schema::{self, kind};
 use crate::store::{Imported, ImportedSession};
-use crate::user_agent::Device;
+use crate::user_agent::{ClientHints, Device};
 
 const ADD_USERS: &str = "INSERT INTO users (id) SELECT DISTINCT id FROM unnest($1::text[]) AS given (id) ORDER BY id \
      ON CONFLICT (id) DO NOTHING";
@@ -53,7 +53,7 @@ async fn one(transaction: &Transaction<'_>, insert: &Statement, new: &ImportedSe
     let principal = &new.principal;
     let roles: Vec<&str> = principal.roles.iter().map(|role| role.as_str()).collect();
     let (state, reason, ended_at) = new.state_columns();
-    let device = new.user_agent.as_deref().map(Device::of);
+    let device = new.user_agent.as_deref().map(|agent| Device::of(agent, &ClientHints::default()));
     let actor = schema::actor(&new.actor);
     let created = transaction
         .execute(

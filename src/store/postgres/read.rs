@@ -1,6 +1,6 @@
 //! Looking sessions up: one statement each.
 
-use deadpool_postgres::Object;
+use deadpool_postgres::{GenericClient, Object};
 use tokio_postgres::Row;
 
 use super::call::Trouble;
@@ -23,6 +23,9 @@ macro_rules! select {
     };
 }
 
+/// Any sessions; what follows is the condition.
+pub(super) const SELECT: &str = select!("", "");
+
 /// By the session's token, or by one that was rotated away. A token is never in both places.
 const FIND: &str = concat!(
     select!(", NULL::timestamptz AS usable_until", "WHERE s.token_hash = $1"),
@@ -38,7 +41,7 @@ pub(super) async fn find(client: &Object, digest: &Digest) -> Result<Option<Foun
     Ok(Some(Found { record: record(&row)?, retired }))
 }
 
-pub(super) async fn get(client: &Object, id: SessionId) -> Result<Option<Record>, Trouble> {
+pub(super) async fn get(client: &impl GenericClient, id: SessionId) -> Result<Option<Record>, Trouble> {
     let statement = client.prepare_cached(select!("", "WHERE s.id = $1")).await?;
     let found = client.query_opt(&statement, &[&id.as_uuid()]).await?;
     found.as_ref().map(record).transpose()
@@ -79,7 +82,7 @@ pub(super) async fn list_live(
     rows.iter().map(record).collect()
 }
 
-fn record(row: &Row) -> Result<Record, Trouble> {
+pub(super) fn record(row: &Row) -> Result<Record, Trouble> {
     let time_opt = |column| Ok::<_, tokio_postgres::Error>(row.try_get::<_, Option<Time>>(column)?.map(|time| time.0));
     let time = |column| Ok::<_, tokio_postgres::Error>(row.try_get::<_, Time>(column)?.0);
     let row = schema::Row {

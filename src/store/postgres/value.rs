@@ -8,7 +8,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checke
 use crate::clock::Timestamp;
 
 /// A [`Timestamp`] as `timestamptz`: microseconds since 2000. What lies beyond PostgreSQL's calendar becomes its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Time(pub(super) Timestamp);
 
 /// 2000-01-01 in milliseconds since the Unix epoch.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use deadpool_postgres::Object;
+use deadpool_postgres::{GenericClient, Object};
 
 use super::call::Trouble;
 use super::value::Time;
@@ -31,7 +31,7 @@ pub(super) async fn bind(
 }
 
 pub(super) async fn suspend(
-    client: &Object,
+    client: &impl GenericClient,
     id: SessionId,
     reason: SuspendReason,
     actor: &Actor,
@@ -91,7 +91,7 @@ pub(super) async fn touch(client: &Object, touches: &[Touch]) -> Result<(), Trou
     Ok(())
 }
 
-pub(super) async fn record(client: &Object, event: &Event) -> Result<(), Trouble> {
+pub(super) async fn record(client: &impl GenericClient, event: &Event) -> Result<(), Trouble> {
     let statement = client
         .prepare_cached(
             "INSERT INTO events (at, kind, session_id, user_id, actor, ip, user_agent, detail) \

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::SqliteSettings;
+use super::{SqliteSettings, search};
 use crate::clock;
 use crate::store::StoreError;
 
@@ -130,6 +130,7 @@ impl DatabaseFile {
         )?;
         db.busy_timeout(self.timeout)?;
         db.set_prepared_statement_cache_capacity(64);
+        search::install(&db)?;
         self.switch_to_wal(&db)?;
         // FULL syncs the log at every commit. With NORMAL, the usual companion of WAL, a power cut could take back
         // commits, and with them revocations that have already been reported as done.

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::session::Format;
 use crate::store::schema::{self, kind};
 use crate::store::{Imported, ImportedSession, StoreError};
-use crate::user_agent::Device;
+use crate::user_agent::{ClientHints, Device};
 
 pub(super) fn import(db: &Connection, sessions: &[ImportedSession]) -> Result<Vec<Imported>, StoreError> {
     sessions.iter().map(|session| one(db, session)).collect()
@@ -24,7 +24,7 @@ fn one(db: &Connection, new: &ImportedSession) -> Result<Imported, StoreError> {
     }
     let roles: Vec<&str> = principal.roles.iter().map(|role| role.as_str()).collect();
     let (state, reason, ended_at) = new.state_columns();
-    let device = new.user_agent.as_deref().map(Device::of);
+    let device = new.user_agent.as_deref().map(|agent| Device::of(agent, &ClientHints::default()));
     let created = db
         .prepare_cached(
             "INSERT INTO sessions (id, token_hash, user_id, roles, name, email, claims, state, state_reason, created_at, \

@@ -23,6 +23,9 @@ macro_rules! select {
     };
 }
 
+/// Any sessions; what follows is the condition.
+pub(super) const SELECT: &str = select!("", "");
+
 /// By the session's token, or by one that was rotated away; a token is never in both places.
 const FIND: &str = concat!(
     select!(", NULL AS usable_until", "WHERE s.token_hash = ?1"),
@@ -87,7 +90,7 @@ pub(super) fn list_live(
     rows.map(|row| Ok(Record::try_from(row?)?)).collect()
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<schema::Row> {
+pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<schema::Row> {
     let time = |column| row.get(column).map(Timestamp::from_millis);
     let time_opt = |column| row.get(column).map(|millis: Option<i64>| millis.map(Timestamp::from_millis));
     let roles: String = row.get("roles")?;
@@ -117,7 +120,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<schema::Row> {
     })
 }
 
-fn address(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<IpAddr>> {
+pub(super) fn address(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<IpAddr>> {
     let text: Option<String> = row.get(column)?;
     text.map(|text| {
         IpAddr::from_str(&text)

@@ -9,7 +9,7 @@ use super::read;
 use crate::clock::Timestamp;
 use crate::session::{Actor, EndReason, SessionId, SuspendReason, UserId};
 use crate::store::schema::{self, kind};
-use crate::store::{Creation, Ended, Ending, Event, Migrated, NewSession, OnExceed, StoreError, Touch, Which};
+use crate::store::{By, Creation, Ended, Ending, Event, Migrated, NewSession, OnExceed, StoreError, Touch, Which};
 
 pub(super) fn migrate(db: &Connection) -> Result<Migrated, StoreError> {
     let from = read::version(db)?;
@@ -51,7 +51,8 @@ pub(super) fn create(db: &Connection, new: &NewSession) -> Result<Creation, Stor
     for id in evicted {
         ended.extend(end_for(db, id, new, EndReason::Evicted)?);
     }
-    insert(db, new)?;
+    // Where the clock was set back behind the moment that cut the user's sessions off, the new one is not born dead.
+    insert(db, new, not_before.map_or(new.now, |cut| new.now.max(Timestamp::from_millis(cut))))?;
     Ok(Creation::Created { ended })
 }
 
@@ -98,7 +99,7 @@ fn end_for(db: &Connection, id: SessionId, new: &NewSession, reason: EndReason) 
     Ok(Some(gone.ended()?))
 }
 
-fn insert(db: &Connection, new: &NewSession) -> Result<(), StoreError> {
+fn insert(db: &Connection, new: &NewSession, born: Timestamp) -> Result<(), StoreError> {
     let principal = &new.principal;
     let roles: Vec<&str> = principal.roles.iter().map(|role| role.as_str()).collect();
     let user_agent = schema::storable_opt(new.user_agent.as_deref());
@@ -116,7 +117,7 @@ fn insert(db: &Connection, new: &NewSession) -> Result<(), StoreError> {
         schema::storable_opt(principal.name.as_deref()),
         schema::storable_opt(principal.email.as_deref()),
         schema::claims(principal),
-        new.now.as_millis(),
+        born.as_millis(),
         new.expires_at.map(Timestamp::as_millis),
         ip,
         user_agent,
@@ -188,10 +189,10 @@ impl From<Which<'_>> for Doomed {
 }
 
 /// Ends what is not ended yet; the rest of the condition follows.
-const END: &str = "UPDATE sessions SET state = 'ended', \
+pub(super) const END: &str = "UPDATE sessions SET state = 'ended', \
      state_reason = CASE WHEN id IS :current THEN 'logged_out' ELSE :reason END, ended_at = :now, ended_by = :actor \
      WHERE state <> 'ended'";
-const RETURNING: &str = "RETURNING id, token_hash, user_id, state_reason";
+pub(super) const RETURNING: &str = "RETURNING id, token_hash, user_id, state_reason";
 
 pub(super) fn end(db: &Connection, doomed: &Doomed, ending: Ending<'_>) -> Result<Vec<Ended>, StoreError> {
     let reason = ending.reason.name();
@@ -227,14 +228,14 @@ pub(super) fn end(db: &Connection, doomed: &Doomed, ending: Ending<'_>) -> Resul
 }
 
 /// What [`RETURNING`] gives of a session whose state was just changed.
-struct Gone {
-    id: Uuid,
+pub(super) struct Gone {
+    pub(super) id: Uuid,
     token_hash: Vec<u8>,
-    user_id: String,
+    pub(super) user_id: String,
     reason: String,
 }
 
-fn gone(row: &Row<'_>) -> rusqlite::Result<Gone> {
+pub(super) fn gone(row: &Row<'_>) -> rusqlite::Result<Gone> {
     Ok(Gone { id: Uuid::from_bytes(row.get(0)?), token_hash: row.get(1)?, user_id: row.get(2)?, reason: row.get(3)? })
 }
 
@@ -249,7 +250,7 @@ impl Gone {
         entry.insert(db)
     }
 
-    fn ended(&self) -> Result<Ended, StoreError> {
+    pub(super) fn ended(&self) -> Result<Ended, StoreError> {
         let id = SessionId::from_uuid(self.id);
         let digest = schema::digest(id, &self.token_hash)?;
         Ok(Ended { id, digest, reason: Some(schema::end_reason(id, &self.reason)?) })
@@ -282,6 +283,12 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) const fn new(kind: &'static str, at: Timestamp, detail: String) -> Self {
         Self { kind, at, session: None, user: None, actor: String::new(), ip: None, user_agent: None, detail }
+    }
+
+    /// What an administrator or another outsider does.
+    pub(super) fn of(kind: &'static str, by: &By, detail: String) -> Self {
+        let user_agent = by.user_agent.clone();
+        Self { actor: schema::actor(&by.actor), ip: by.ip, user_agent, ..Self::new(kind, by.now, detail) }
     }
 
     pub(super) fn insert(&self, db: &Connection) -> Result<(), StoreError> {
