@@ -2,14 +2,18 @@
 
 mod check;
 mod demo;
+mod events;
 mod explain;
 mod import;
 mod migrate;
 mod open;
 mod secret;
 mod serve;
+mod sessions;
 mod show;
 mod table;
+mod users;
+mod when;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -50,6 +54,14 @@ enum Command {
     Migrate(migrate::Asked),
     /// Say which way a request would go and why, without doing anything: exit with 0 (it would pass) or 1 (refused).
     Explain(explain::Asked),
+    /// List, show, create, end, suspend and reactivate sessions.
+    #[command(subcommand)]
+    Sessions(sessions::Asked),
+    /// Show and change what is known about a user.
+    #[command(subcommand)]
+    Users(users::Asked),
+    /// Show the audit log.
+    Events(events::Asked),
     /// Take over the sessions of an application, so that its users stay logged in.
     #[command(subcommand)]
     Import(import::Asked),
@@ -86,6 +98,9 @@ pub fn run() -> ExitCode {
         Some(Command::Demo) => demo::run(settings.listen),
         Some(Command::Check) => check::run(&settings.sources()),
         Some(Command::Migrate(asked)) => open::run(migrate::run(&settings.sources(), asked)),
+        Some(Command::Sessions(asked)) => open::run(sessions::run(&settings.sources(), asked)),
+        Some(Command::Users(asked)) => open::run(users::run(&settings.sources(), asked)),
+        Some(Command::Events(asked)) => open::run(events::run(&settings.sources(), asked)),
         Some(Command::Import(asked)) => open::run(import::run(&settings.sources(), asked)),
         Some(Command::Explain(asked)) => open::run(explain::run(&settings.sources(), asked)),
     }

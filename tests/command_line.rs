@@ -32,5 +32,7 @@ macro_rules! both {
 mod explaining;
 #[path = "command_line/importing.rs"]
 mod importing;
+#[path = "command_line/managing.rs"]
+mod managing;
 #[path = "command_line/site.rs"]
 mod site;

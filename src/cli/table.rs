@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use serde_json::Value;
 
+use crate::clock::Timestamp;
+
 /// Rows under headings, aligned.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -92,6 +94,12 @@ pub(super) fn list(lines: &[(&str, Option<String>)]) {
 /// Prints one JSON document.
 pub(super) fn json(document: &Value) {
     print(&format!("{document:#}\n"));
+}
+
+/// A moment to the second, for a column.
+pub(super) fn short(at: Timestamp) -> String {
+    let whole = at.to_string();
+    whole.split_once('.').map_or_else(|| whole.clone(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 /// Text as a terminal may show it. Clients choose their User-Agents, and some terminals obey what they read.

@@ -138,23 +138,22 @@ impl Foreign {
             created = db.millis("s.created_at"),
             after = db.uuid("$1"),
         );
-        let bad = |column| ForeignError::Value { table: NILVA_SESSIONS, column };
         let row = |mut row: Answer| {
             Ok(NilvaRow {
-                id: db.id_text(row.text().ok_or(bad("id"))?),
-                user: db.id_text(row.text().ok_or(bad("user_id"))?),
+                id: db.id_text(row.required("id")?),
+                user: db.id_text(row.required("user_id")?),
                 user_active: row.flag(),
-                key: Zeroizing::new(row.text().ok_or(bad("key"))?),
-                expires_at: row.time().map_err(|()| bad("expire_at"))?,
+                key: Zeroizing::new(row.required("key")?),
+                expires_at: row.moment_or_none("expire_at")?,
                 active: row.flag(),
                 detail: row.text(),
-                last_seen_at: row.time().ok().flatten().ok_or(bad("last_online"))?,
+                last_seen_at: row.moment("last_online")?,
                 last_ip: row.text(),
                 user_agent: row.text().unwrap_or_default(),
-                created_at: row.time().ok().flatten().ok_or(bad("created_at"))?,
+                created_at: row.moment("created_at")?,
             })
         };
-        db.rows(&sql, &[&db.uuid_value(after)]).await?.into_iter().map(row).collect()
+        db.rows(NILVA_SESSIONS, &sql, &[&db.uuid_value(after)]).await?.into_iter().map(row).collect()
     }
 
     /// Django's sessions whose keys come after `after`, in the order of their keys, at most `limit`; with the links of
@@ -174,16 +173,15 @@ impl Foreign {
              WHERE s.session_key > $1 ORDER BY s.session_key LIMIT {limit}",
             expires = db.millis("s.expire_date"),
         );
-        let bad = |column| ForeignError::Value { table: DJANGO_SESSIONS, column };
         let row = |mut row: Answer| {
             Ok(DjangoRow {
-                key: Zeroizing::new(row.text().ok_or(bad("session_key"))?),
+                key: Zeroizing::new(row.required("session_key")?),
                 data: row.text().unwrap_or_default(),
-                expires_at: row.time().ok().flatten().ok_or(bad("expire_date"))?,
+                expires_at: row.moment("expire_date")?,
                 linked_user: row.text().map(|id| db.id_text(id)),
             })
         };
-        db.rows(&sql, &[after]).await?.into_iter().map(row).collect()
+        db.rows(DJANGO_SESSIONS, &sql, &[after]).await?.into_iter().map(row).collect()
     }
 
     /// All users of Django.
@@ -196,16 +194,15 @@ impl Foreign {
             user = quoted(&users.column),
             table = quoted(&users.table),
         );
-        let bad = |column| ForeignError::Value { table: "of users", column };
         let row = |mut row: Answer| {
             Ok(DjangoUser {
-                id: self.0.id_text(row.text().ok_or(bad("id"))?),
-                name: self.0.id_text(row.text().ok_or(bad("name"))?),
+                id: self.0.id_text(row.required("id")?),
+                name: self.0.id_text(row.required("name")?),
                 active: row.flag(),
                 password: Zeroizing::new(row.text().unwrap_or_default()),
             })
         };
-        self.0.rows(&sql, &[]).await?.into_iter().map(row).collect()
+        self.0.rows("of users", &sql, &[]).await?.into_iter().map(row).collect()
     }
 }
 

@@ -32,20 +32,31 @@ impl fmt::Debug for Database {
 }
 
 /// A row: its columns are taken from left to right.
-pub(super) struct Answer(std::vec::IntoIter<Option<String>>);
+pub(super) struct Answer {
+    table: &'static str,
+    columns: std::vec::IntoIter<Option<String>>,
+}
 
 impl Answer {
     pub(super) fn text(&mut self) -> Option<String> {
-        self.0.next().flatten()
+        self.columns.next().flatten()
     }
 
     pub(super) fn flag(&mut self) -> bool {
         self.text().as_deref() == Some("1")
     }
 
-    /// A time, which may be absent.
-    pub(super) fn time(&mut self) -> Result<Option<Timestamp>, ()> {
-        self.text().map(|millis| millis.parse().map(Timestamp::from_millis).map_err(|_| ())).transpose()
+    pub(super) fn required(&mut self, column: &'static str) -> Result<String, ForeignError> {
+        self.text().ok_or(ForeignError::Value { table: self.table, column })
+    }
+
+    pub(super) fn moment_or_none(&mut self, column: &'static str) -> Result<Option<Timestamp>, ForeignError> {
+        let millis = self.text().map(|millis| millis.parse().map(Timestamp::from_millis)).transpose();
+        millis.map_err(|_| ForeignError::Value { table: self.table, column })
+    }
+
+    pub(super) fn moment(&mut self, column: &'static str) -> Result<Timestamp, ForeignError> {
+        self.moment_or_none(column)?.ok_or(ForeignError::Value { table: self.table, column })
     }
 }
 
@@ -76,7 +87,7 @@ impl Database {
             Self::Sqlite(_) => ("SELECT name FROM sqlite_schema WHERE name = $1", table.to_owned()),
             Self::Postgres(_) => ("SELECT CAST(to_regclass($1) AS text)", super::quoted(table)),
         };
-        Ok(self.rows(sql, &[&name]).await?.into_iter().any(|mut row| row.text().is_some()))
+        Ok(self.rows("of tables", sql, &[&name]).await?.into_iter().any(|mut row| row.text().is_some()))
     }
 
     /// A column of times as milliseconds since the epoch. Django writes UTC into SQLite unless it is told not to use zones.
@@ -115,8 +126,13 @@ impl Database {
         }
     }
 
-    /// Runs a statement all of whose columns are text.
-    pub(super) async fn rows(&self, sql: &str, parameters: &[&str]) -> Result<Vec<Answer>, ForeignError> {
+    /// Runs a statement about `table`, all of whose columns are text.
+    pub(super) async fn rows(
+        &self,
+        table: &'static str,
+        sql: &str,
+        parameters: &[&str],
+    ) -> Result<Vec<Answer>, ForeignError> {
         match self {
             Self::Sqlite(db) => {
                 let db = db.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,7 +142,7 @@ impl Database {
                     (0..columns).map(|column| row.get(column)).collect::<Result<Vec<Option<String>>, _>>()
                 };
                 let rows = statement.query_map(params_from_iter(parameters), row).map_err(unreadable)?;
-                rows.map(|row| row.map(|row| Answer(row.into_iter())).map_err(unreadable)).collect()
+                rows.map(|row| row.map(|row| Answer { table, columns: row.into_iter() }).map_err(unreadable)).collect()
             }
             Self::Postgres(client) => {
                 let parameters: Vec<&(dyn ToSql + Sync)> =
@@ -134,7 +150,7 @@ impl Database {
                 let rows = client.query(sql, &parameters).await.map_err(unreadable)?;
                 let row = |row: &tokio_postgres::Row| {
                     let columns: Result<Vec<Option<String>>, _> = (0..row.len()).map(|at| row.try_get(at)).collect();
-                    columns.map(|columns| Answer(columns.into_iter())).map_err(unreadable)
+                    columns.map(|columns| Answer { table, columns: columns.into_iter() }).map_err(unreadable)
                 };
                 rows.iter().map(row).collect()
             }
