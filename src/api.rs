@@ -6,28 +6,35 @@
 //! | `DELETE /_sessions`, `/_sessions/current`, `/_sessions/{id}` | session (`own`) |
 //! | `POST /_sessions/rotate` | session (`rotate`) |
 //! | `POST /_sessions` | service key (`issue`) |
+//! | everything under `/_sessions/admin` | session of an administrator (`admin`) |
 //!
 //! `/_sessions/auth` is none of them: it is a question about another request, which `gate` answers.
 //!
 //! A call that comes with the session cookie and changes something must prove that it comes from a page of this very
 //! origin (`csrf`): browsers send the cookie along with other sites' requests too.
 
+mod admin;
+mod body;
 mod csrf;
+mod cursor;
 mod issue;
 mod own;
 mod query;
 mod rotate;
 mod show;
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode, request};
 
+pub use self::rotate::max_age;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::error::{Code, Problem};
-use crate::http::Scheme;
 use crate::http::credential::{Presented, Source};
+use crate::http::{Scheme, target};
 use crate::policy::{Auth, Permit};
 use crate::session::SessionId;
 use crate::sessions::Sessions;
@@ -49,6 +56,8 @@ pub struct Call<'a> {
     pub scheme: Scheme,
     /// The credential, if there is one.
     pub presented: Option<Presented<'a>>,
+    /// The client's address.
+    pub ip: IpAddr,
     /// When.
     pub now: Timestamp,
 }
@@ -69,6 +78,8 @@ enum Endpoint {
     Current,
     /// `/_sessions/rotate`
     Rotate,
+    /// `/_sessions/admin/…`
+    Admin,
     /// `/_sessions/{id}`
     One(SessionId),
 }
@@ -79,6 +90,7 @@ impl Endpoint {
             "" => Ok(Self::Collection),
             "/current" => Ok(Self::Current),
             "/rotate" => Ok(Self::Rotate),
+            _ if target::under(path, admin::PREFIX) => Ok(Self::Admin),
             rest => {
                 let id = rest.strip_prefix('/').filter(|id| !id.is_empty() && !id.contains('/'));
                 let id = id.ok_or_else(|| Problem::new(Code::NotFound))?;
@@ -93,6 +105,8 @@ impl Endpoint {
             Self::Collection => "GET, HEAD, POST, DELETE",
             Self::Current => "GET, HEAD, DELETE",
             Self::Rotate => "POST",
+            // Each of them has its own.
+            Self::Admin => "GET, HEAD, POST, PUT, DELETE",
             Self::One(_) => "DELETE",
         }
     }
@@ -131,6 +145,7 @@ pub async fn answer(
         (Endpoint::Current, &Method::GET | &Method::HEAD) => own::current(&call, &permit).await,
         (Endpoint::Current, &Method::DELETE) => own::end_current(&call, &permit).await,
         (Endpoint::Rotate, &Method::POST) => rotate::rotate(&call, &permit).await,
+        (Endpoint::Admin, _) => admin::answer(&call, &permit, request, read).await,
         (Endpoint::One(id), &Method::DELETE) => own::end_one(&call, &permit, id).await,
         _ => Err(Problem { allow: Some(endpoint.methods()), ..Problem::new(Code::MethodNotAllowed) }),
     }

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::config::{AccessLog, Config, StorePlace, StoreSettings};
+use crate::config::{self, AccessLog, Config, StorePlace, StoreSettings};
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
 use crate::edge::{Worker, listen};
@@ -20,7 +20,7 @@ use crate::gate::{Gate, Pool};
 use crate::log::access::AccessWriter;
 use crate::metrics::{SharedMetrics, WorkerMetrics};
 use crate::sessions::{self, Sessions};
-use crate::store::{self, PostgresSettings, SecretUrl, SqliteSettings, Store, StoreError};
+use crate::store::{self, Hearing, Notify, PostgresSettings, SecretUrl, SqliteSettings, Store, StoreError};
 
 /// Threads of the side runtime, which waits for the database and the operator, not for clients.
 const SIDE_THREADS: usize = 2;
@@ -109,10 +109,16 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let (stop_tasks, tasks_stopping) = watch::channel(false);
         let (dying, died) = watch::channel(false);
-        let tasks = vec![
+        let mut tasks = vec![
             side.spawn(sessions.clone().keep_store_up(tasks_stopping.clone())),
-            side.spawn(sessions.clone().write_touches(tasks_stopping)),
+            side.spawn(sessions.clone().hear_others(hearing(&config.store), tasks_stopping.clone())),
+            side.spawn(sessions.clone().follow_clock(tasks_stopping.clone())),
+            side.spawn(sessions.clone().write_touches(tasks_stopping.clone())),
         ];
+        if config.max_sessions.enforce_on_reload {
+            let limits = config.max_sessions.clone();
+            tasks.push(side.spawn(sessions.clone().enforce_limits_at_start(limits, tasks_stopping)));
+        }
 
         let metrics: Vec<Arc<WorkerMetrics>> = (0..count).map(|_| Arc::default()).collect();
         if let Some(listener) = ops_listener {
@@ -265,9 +271,19 @@ pub fn place(settings: &StoreSettings) -> store::Settings {
                 connect_timeout: *connect_timeout,
                 timeout: settings.timeout,
                 ca_file: ca_file.clone(),
+                notify: hearing(settings).notify,
             })
         }
     }
+}
+
+fn hearing(settings: &StoreSettings) -> Hearing {
+    let notify = match settings.hearing.notify {
+        config::Notify::Listen => Notify::Listen,
+        config::Notify::Poll => Notify::Poll,
+        config::Notify::Off => Notify::Off,
+    };
+    Hearing { notify, poll_interval: settings.hearing.poll_interval }
 }
 
 fn settings(config: &Config) -> sessions::Settings {

@@ -25,6 +25,11 @@ impl Timestamp {
         self.0
     }
 
+    /// Reads a moment in RFC 3339, to the millisecond; what is finer is cut off.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|time| Self(time.as_millisecond()))
+    }
+
     /// This moment moved forward by `by`.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
@@ -96,6 +101,12 @@ impl Uptime {
         self.0 / 1000
     }
 
+    /// This moment moved forward by `by`.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)))
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
@@ -112,6 +123,41 @@ pub struct Moment {
     pub uptime: Uptime,
 }
 
+/// A clock that is set by another's: its time is the monotonic clock plus a distance that was measured, so that a step of
+/// this machine's wall clock moves it not at all. Not set, it is this machine's wall clock.
+#[derive(Debug, Default)]
+pub struct Anchored {
+    /// How far it is ahead of the uptime, in microseconds; 0 is not set.
+    ahead: AtomicI64,
+}
+
+impl Anchored {
+    /// The same moment as `now`, which was read by [`now`], with this clock's time.
+    pub fn at(&self, now: Moment) -> Moment {
+        match self.ahead.load(Ordering::Relaxed) {
+            0 => now,
+            ahead => Moment { wall: ahead_of(now.uptime, ahead), uptime: now.uptime },
+        }
+    }
+
+    /// This clock's time now.
+    pub fn now(&self) -> Moment {
+        self.at(now())
+    }
+
+    /// Sets it: at `uptime` it is `time`.
+    pub fn set(&self, time: Timestamp, uptime: Uptime) {
+        let micros = time.as_millis().saturating_mul(1000);
+        let ahead = micros.saturating_sub(i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX));
+        self.ahead.store(if ahead == 0 { 1 } else { ahead }, Ordering::Relaxed);
+    }
+}
+
+fn ahead_of(uptime: Uptime, ahead: i64) -> Timestamp {
+    let micros = i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX).saturating_add(ahead);
+    Timestamp::from_millis(micros.div_euclid(1000))
+}
+
 /// How far the wall clock is ahead of the uptime, in microseconds; 0 is not known yet.
 static WALL_AHEAD: AtomicI64 = AtomicI64::new(0);
 
@@ -123,8 +169,7 @@ pub fn now() -> Moment {
         return Moment { wall: wall(), uptime: uptime() };
     }
     let uptime = uptime();
-    let micros = i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX).saturating_add(ahead);
-    Moment { wall: Timestamp::from_millis(micros.div_euclid(1000)), uptime }
+    Moment { wall: ahead_of(uptime, ahead), uptime }
 }
 
 /// Reads both clocks. Workers do this ten times a second, so that a step of the wall clock is followed within a tenth of
@@ -169,6 +214,17 @@ mod tests {
             // The synchronised clock keeps microseconds that the wall clock of the rows drops.
             assert!(before.minus(Duration::from_millis(1)) <= now && now <= after.plus(Duration::from_millis(1)));
             synchronise();
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_goes_on_from_there_whatever_the_wall_clock_says() {
+        let clock = Anchored::default();
+        let moment = |wall, uptime| Moment { wall: Timestamp::from_millis(wall), uptime: Uptime::from_micros(uptime) };
+        assert_eq!(clock.at(moment(7, 5_000_000)).wall.as_millis(), 7);
+        clock.set(Timestamp::from_millis(1_763_656_204_000), Uptime::from_micros(5_000_000));
+        for wall in [0, 7, i64::MAX] {
+            assert_eq!(clock.at(moment(wall, 6_500_000)).wall.as_millis(), 1_763_656_205_500);
         }
     }
 

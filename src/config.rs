@@ -4,7 +4,9 @@
 //! `upstream`), and every problem is reported at once with its key. What each key means to an operator is written in
 //! `gateway.toml`, the commented default that the tests load.
 
+mod admin;
 mod file;
+mod hearing;
 mod reader;
 mod session;
 mod sources;
@@ -17,10 +19,14 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::admin::{Admin, Permission};
+pub use self::hearing::{Hearing, Notify};
 pub use self::reader::Fault;
 pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
-pub use self::upstream::{Deliver, Field, Hook, Login, OnReject, Route, RoutePath, StatusSet, Upstream};
+pub use self::upstream::{
+    Deliver, Field, Hook, Login, OnReject, PasswordChange, Route, RoutePath, StatusSet, Upstream,
+};
 use crate::http::client::TrustedProxies;
 use crate::http::cookie;
 use crate::http::credential;
@@ -51,6 +57,8 @@ pub struct Config {
     pub store: StoreSettings,
     /// Which headers tell the application who is calling.
     pub identity: identity::Names,
+    /// Who may see and end the sessions of others.
+    pub admin: Admin,
     /// Who may create sessions.
     pub services: Vec<Service>,
     /// What is logged, and how.
@@ -101,6 +109,9 @@ pub struct MaxSessions {
     pub by_role: BTreeMap<String, Option<NonZeroU32>>,
     /// What gives way.
     pub on_exceed: policy::OnExceed,
+    /// Whether users who have more sessions than a new limit allows lose the excess when the limit comes into force,
+    /// and not only at their next login.
+    pub enforce_on_reload: bool,
 }
 
 impl MaxSessions {
@@ -135,6 +146,8 @@ pub struct StoreSettings {
     pub migrate: bool,
     /// The longest that one call may take.
     pub timeout: Duration,
+    /// How the changes of others are heard of.
+    pub hearing: Hearing,
 }
 
 /// The kind of store and its address.
@@ -169,6 +182,7 @@ impl std::fmt::Debug for StoreSettings {
             .field("place", place)
             .field("migrate", &self.migrate)
             .field("timeout", &self.timeout)
+            .field("hearing", &self.hearing)
             .finish_non_exhaustive()
     }
 }

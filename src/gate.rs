@@ -138,7 +138,8 @@ async fn pass(
                 host: located.host.as_ref(),
                 scheme: located.scheme,
                 presented: shown,
-                now: exchange.began.wall,
+                ip: located.client_ip,
+                now: gate.sessions.at(exchange.began).wall,
             };
             let answered = api::answer(call, admitted, request, async |bound| body.read_whole(bound).await);
             match Box::pin(answered).await {
@@ -243,7 +244,7 @@ async fn check(
     client_ip: IpAddr,
     exchange: &mut Exchange,
 ) -> Result<Permit, Problem> {
-    let now = exchange.began;
+    let now = gate.sessions.at(exchange.began);
     if presented.shape != Shape::Plausible {
         return Err(Problem::new(Code::UnknownToken));
     }

@@ -251,6 +251,14 @@ pub struct SharedMetrics {
     pub store_errors: Counter,
     /// 1 while the store answers.
     pub store_up: Gauge,
+    /// 1 while changes by other gateways are heard of.
+    pub listen_up: Gauge,
+    /// Notices of changes by others.
+    pub notifications: Counter,
+    /// From a change by another to its being forgotten here.
+    pub notification_lag: Histogram,
+    /// How far the clock that decides is ahead of this machine's.
+    pub clock_offset_millis: Gauge,
     /// Uses of sessions that were not written down because the queue was full.
     pub touches_dropped: Counter,
     /// Uses of sessions waiting to be written down.

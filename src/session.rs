@@ -314,11 +314,6 @@ pub struct Record {
 }
 
 impl Record {
-    /// When it is over unless it is used before; `None` is never.
-    pub fn over_at(&self) -> Option<Timestamp> {
-        sooner(self.expires_at, self.last_seen_at, self.slide)
-    }
-
     /// What the session is at `now`, where those last used before `idle_since` are idle.
     pub fn phase(&self, now: Timestamp, idle_since: Option<Timestamp>) -> Phase {
         let expired = self.over_at().is_some_and(|at| at <= now);
@@ -329,6 +324,11 @@ impl Record {
             State::Active => Phase::Active,
             State::Suspended(_) => Phase::Suspended,
         }
+    }
+
+    /// When it is over unless it is used before; `None` is never.
+    pub fn over_at(&self) -> Option<Timestamp> {
+        sooner(self.expires_at, self.last_seen_at, self.slide)
     }
 }
 

@@ -6,10 +6,13 @@
 //! Every store call runs as a task of its own on the side runtime. A client that goes away while its call is running
 //! therefore cannot leave a committed change unforgotten.
 
+mod admin;
 mod cache;
 mod create;
 mod find;
+mod follow;
 mod health;
+mod hear;
 mod rotate;
 mod settle;
 mod tasks;
@@ -17,15 +20,17 @@ mod touch;
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use self::admin::Refusals;
 use self::cache::Cache;
 use self::health::Health;
+use self::hear::Ears;
 use self::touch::Touches;
-use crate::clock::{self, Moment, Timestamp};
+use crate::clock::{self, Anchored, Moment, Timestamp};
 use crate::error::{Code, Problem, causes};
 use crate::metrics::{SharedMetrics, StoreCall};
 use crate::policy::{Facts, OnExceed, Rules};
@@ -49,8 +54,12 @@ struct Inner {
     cache: Cache,
     touches: Touches,
     health: Health,
+    ears: Ears,
+    clock: Anchored,
     settings: Settings,
     metrics: Arc<SharedMetrics>,
+    refusals: Refusals,
+    cursor_key: OnceLock<[u8; 32]>,
 }
 
 /// What sessions need to know of the configuration.
@@ -80,8 +89,19 @@ impl Sessions {
     /// Sessions on `store`, whose calls run on `side`.
     pub fn new(store: Store, side: Handle, settings: Settings, metrics: Arc<SharedMetrics>) -> Self {
         let cache = Cache::new(settings.capacity, settings.ttl, settings.negative_ttl);
-        let inner =
-            Inner { store, side, cache, touches: Touches::default(), health: Health::default(), settings, metrics };
+        let inner = Inner {
+            store,
+            side,
+            cache,
+            touches: Touches::default(),
+            health: Health::default(),
+            ears: Ears::default(),
+            clock: Anchored::default(),
+            settings,
+            metrics,
+            refusals: Refusals::default(),
+            cursor_key: OnceLock::new(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -113,8 +133,8 @@ impl Sessions {
     /// # Errors
     /// [`Code::StoreUnavailable`] when the store cannot be asked; nothing has then ended, as far as anybody knows.
     pub async fn end(&self, which: OwnedWhich, ending: OwnedEnding) -> Result<Vec<Ended>, Problem> {
-        let sessions = self.clone();
-        self.run(StoreCall::End, async move {
+        let (sessions, concerned) = (self.clone(), which.concerned());
+        self.change(StoreCall::End, concerned, async move {
             let ended = sessions.inner.store.end(which.borrow(), ending.borrow()).await?;
             sessions.forget(&ended);
             Ok(ended)
@@ -161,7 +181,7 @@ impl Sessions {
     }
 
     /// Sessions last used before this moment are idle.
-    fn idle_since(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn idle_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.inner.settings.rules.idle_timeout.map(|timeout| now.minus(timeout))
     }
 
@@ -200,6 +220,33 @@ impl Sessions {
         task.await.unwrap_or_else(|_| Err(Problem::new(Code::Internal)))
     }
 
+    /// [`Sessions::run`] for a call that changes something. When it fails without an answer, nobody knows whether the change
+    /// was made, or will be when the server comes to it; what it concerns is then not served from memory any more.
+    async fn change<T: Send + 'static>(
+        &self,
+        kind: StoreCall,
+        concerned: Concerned,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let sessions = self.clone();
+        self.run(kind, async move {
+            let result = call.await;
+            if matches!(result, Err(StoreError::Timeout(_) | StoreError::Unreachable(_))) {
+                sessions.doubt(&concerned);
+            }
+            result
+        })
+        .await
+    }
+
+    fn doubt(&self, concerned: &Concerned) {
+        self.inner.ears.doubt(clock::uptime());
+        match concerned {
+            Concerned::Sessions(ids) => ids.iter().for_each(|id| self.inner.cache.forget_id(*id)),
+            Concerned::User(user) => self.inner.cache.forget_user(user),
+        }
+    }
+
     fn failed(&self, error: &StoreError) -> Problem {
         self.inner.metrics.store_errors.increment();
         match error {
@@ -217,6 +264,15 @@ impl Sessions {
     }
 }
 
+/// Whose sessions a change is about.
+#[derive(Clone, Debug)]
+enum Concerned {
+    /// These.
+    Sessions(Vec<SessionId>),
+    /// Any of the user.
+    User(UserId),
+}
+
 /// [`Which`] for a call that outlives its caller.
 #[derive(Clone, Debug)]
 pub enum OwnedWhich {
@@ -231,6 +287,14 @@ pub enum OwnedWhich {
 }
 
 impl OwnedWhich {
+    fn concerned(&self) -> Concerned {
+        match self {
+            Self::One(id) => Concerned::Sessions(vec![*id]),
+            Self::OwnedBy(_, ids) => Concerned::Sessions(ids.clone()),
+            Self::AllBut(user, _) | Self::AllOf(user) => Concerned::User(user.clone()),
+        }
+    }
+
     fn borrow(&self) -> Which<'_> {
         match self {
             Self::One(id) => Which::One(*id),

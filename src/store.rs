@@ -13,6 +13,7 @@
 mod contract;
 mod filter;
 pub mod foreign;
+mod news;
 mod postgres;
 mod schema;
 mod sqlite;
@@ -21,6 +22,7 @@ mod user;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use self::news::Way;
 use crate::clock::Timestamp;
 use crate::session::{Actor, EndReason, Record, SessionId, SuspendReason, UserId};
 use crate::token::Digest;
@@ -31,9 +33,10 @@ pub use self::contract::{
     Rotation, Touch, Which,
 };
 pub use self::filter::{Batch, By, Count, EventFilter, EventPosition, EventRow, Filter, Guard, Matched};
+pub use self::news::{Ear, Hearing, News, Notice, Notify};
 pub use self::postgres::{PostgresSettings, SecretUrl};
 pub use self::sqlite::SqliteSettings;
-pub use self::user::{Reactivated, Suspended, User, UserChange, UserSettings};
+pub use self::user::{Crowd, Crowds, Reactivated, Suspended, User, UserChange, UserSettings};
 pub use crate::policy::OnExceed;
 
 /// Which store to open.
@@ -248,6 +251,19 @@ delegate! {
     /// When the store cannot be asked.
     reactivate(id: SessionId, limit: Limit, by: &By) -> Reactivated;
 
+    /// Of the next 1,000 users after `after`, in the order of their ids, those with more than one live session.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    crowds(after: Option<&UserId>, now: Timestamp, idle_since: Option<Timestamp>) -> Crowds;
+
+    /// Evicts the live sessions of a user that are more than its limit, and says which. What is evicted first is what
+    /// would have to go for a new session; where a new one would be refused, it is the oldest.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    evict_excess(user: &UserId, limit: Limit, now: Timestamp) -> Vec<Ended>;
+
     /// The lines of the audit log that the filter is about, newest first, at most `limit`. A line that is written during a
     /// walk through the pages with an older time than the page's, by a gateway with a slow clock, is not seen by that walk;
     /// no line is seen twice.
@@ -308,6 +324,27 @@ impl Store {
         match settings {
             Settings::Sqlite(settings) => Ok(Self::Sqlite(sqlite::Sqlite::open(settings)?)),
             Settings::Postgres(settings) => Ok(Self::Postgres(postgres::Postgres::open(settings)?)),
+        }
+    }
+
+    /// The time by the store's own clock, where it has one that all its gateways share.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(store) => store.clock().await.map(Some),
+        }
+    }
+
+    /// What hears of changes that others make; nothing is heard before it is attached. `None` when that is not wanted.
+    pub fn ear(&self, hearing: Hearing) -> Option<Ear> {
+        match (self, hearing.notify) {
+            (_, Notify::Off) => None,
+            (Self::Sqlite(store), Notify::Listen | Notify::Poll) => Some(Ear(Way::Watch(store.watcher(hearing)))),
+            (Self::Postgres(store), Notify::Listen) => Some(Ear(Way::Listen(Box::new(store.listener())))),
+            (Self::Postgres(store), Notify::Poll) => Some(Ear(Way::Poll(store.poller(hearing)))),
         }
     }
 

@@ -9,7 +9,10 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
+use session_gateway::token::Digest;
 use support::client::{Connection, Response};
 use support::link::Link;
 use support::postgres::fresh_database;
@@ -134,6 +137,7 @@ fn live(client: &mut Client, outage: Option<&Link>) {
         wait_until("the store is up", || client.program.ops_get("/readyz").status == 200);
     }
 
+    administer(client, &id);
     client.call(200, "DELETE", &format!("/_sessions/{id}"), &bearer(&other), "");
     client.call(401, "GET", "/page", &bearer(&token), "");
     // Another User-Agent: the session is suspended.
@@ -145,6 +149,30 @@ fn live(client: &mut Client, outage: Option<&Link>) {
     client.seen.push_str(refused.text());
     let metrics = client.program.ops_get("/metrics");
     assert_clean("/metrics", &metrics.body, &client.secrets);
+}
+
+/// Every call of administrators that answers with more than a count.
+fn administer(client: &mut Client, session: &str) {
+    let (_, root) = client.issue("root");
+    let (gone, _) = client.issue("gus");
+    let root = bearer(&root);
+    client.call(200, "GET", "/_sessions/admin/sessions", &root, "");
+    client.call(200, "GET", "/_sessions/admin/sessions?limit=1", &root, "");
+    client.call(200, "GET", &format!("/_sessions/admin/sessions/{session}"), &root, "");
+    client.call(200, "POST", &format!("/_sessions/admin/sessions/{gone}/suspend"), &root, "");
+    client.call(200, "POST", &format!("/_sessions/admin/sessions/{gone}/reactivate"), &root, "");
+    client.call(200, "DELETE", &format!("/_sessions/admin/sessions/{gone}"), &root, "");
+    client.call(200, "DELETE", "/_sessions/admin/sessions?state=ended&dry_run=true", &root, "");
+    client.call(400, "GET", &format!("/_sessions/admin/sessions?cursor={UNKNOWN_TOKEN}"), &root, "");
+    let json = format!("{root}Content-Type: application/json\r\n");
+    client.call(200, "PUT", "/_sessions/admin/users/gus", &json, "{\"enabled\":false}");
+    client.call(200, "GET", "/_sessions/admin/users/gus", &root, "");
+    client.call(200, "POST", "/_sessions/admin/users/gus/logout", &root, "");
+    client.call(200, "GET", "/_sessions/admin/events?limit=500", &root, "");
+    let digests = client.secrets.iter().map(|token| *Digest::of(token.as_bytes()).as_bytes());
+    let hex = |digest: [u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digests: Vec<String> = digests.flat_map(|digest| [hex(digest), URL_SAFE_NO_PAD.encode(digest)]).collect();
+    assert_clean("an administrator's answer", client.seen.as_bytes(), &digests);
 }
 
 fn application() -> Upstream {
@@ -160,7 +188,7 @@ fn start(directory: &Path, upstream: &Upstream, store: &str) -> Client {
         "[[upstream]]\nurl = \"{}\"\n[[upstream.route]]\npath = \"/staff/\"\nroles = [\"staff\"]\n\
          [[upstream.login]]\npath = \"/login\"\nuser = {{ form = \"username\" }}\n\
          [log]\nlevel = \"trace\"\naccess = \"./access.log\"\n[[service]]\nname = \"login\"\nkey = {{ env = \"KEY\" }}\n\
-         [cache]\nnegative_ttl = 0\n[store]\nurl = {{ env = \"STORE\" }}\n",
+         [cache]\nnegative_ttl = 0\n[admin]\nusers = [\"root\"]\n[store]\nurl = {{ env = \"STORE\" }}\n",
         upstream.url()
     );
     fs::write(directory.join("gateway.toml"), toml).unwrap();

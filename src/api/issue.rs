@@ -10,17 +10,14 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Call, json};
+use super::{Call, body, json};
 use crate::config::{Service, Span, units};
 use crate::error::{Code, Problem};
 use crate::http::client_hints;
-use crate::http::fields::{self, Media};
 use crate::session::{Actor, Format, Principal, Role, UserId, parse_text};
 use crate::sessions::NewLogin;
 use crate::user_agent::{ClientHints, Device};
 
-/// The largest body.
-const MAX_BODY: usize = 64 * 1024;
 /// The longest User-Agent that a session can be bound to: more than any limit on headers lets through.
 const MAX_USER_AGENT: usize = 16 * 1024;
 
@@ -45,16 +42,7 @@ pub(super) async fn create(
 ) -> Result<Response<Bytes>, Problem> {
     let service = service(headers, &call.config.services)?;
     super::query::Query::parse(call.query, &[])?;
-    if !matches!(Media::of(headers), Media::Json) {
-        return Err(Problem::new(Code::UnsupportedMediaType));
-    }
-    let bytes = read(MAX_BODY).await?;
-    let body: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::invalid("body", format!("The body is no JSON: {error}.")))?;
-    if fields::json_document(&bytes).is_none() {
-        return Err(Problem::invalid("body", "An object in the body has a key twice."));
-    }
-    let Value::Object(fields) = body else { return Err(Problem::invalid("body", "The body must be a JSON object.")) };
+    let fields = body::object(headers, read).await?;
     let login = parse(fields, call, Actor::Service(service.name.clone()))?;
     let created = call.sessions.create(login, call.now).await?;
     json(

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{Response, StatusCode};
 
-use super::query::{Query, cursor_text};
+use super::cursor::List;
+use super::query::Query;
 use super::show::{Count, Current, Page, Row};
 use super::{Call, json};
 use crate::error::{Code, Problem};
@@ -21,12 +22,16 @@ pub(super) async fn list(call: &Call<'_>, permit: &Permit) -> Result<Response<By
     let (session, user) = caller(permit)?;
     let query = Query::parse(call.query, &["limit", "cursor"])?;
     let limit = query.limit()?;
+    let list = List::new("own", user.as_str(), &query);
+    let after = list.read(call, &query).await?;
     // One more than is shown tells whether there is a next page.
-    let mut records = call.sessions.list(user, query.cursor()?, limit + 1, call.now).await?;
+    let mut records = call.sessions.list(user, after, limit + 1, call.now).await?;
     let more = records.len() > limit as usize;
     records.truncate(limit as usize);
-    let last = records.last().filter(|_| more);
-    let next_cursor = last.map(|last| cursor_text(&Position { created_at: last.created_at, id: last.id }));
+    let next_cursor = match records.last().filter(|_| more) {
+        Some(last) => Some(list.write(call, Position { created_at: last.created_at, id: last.id }).await?),
+        None => None,
+    };
     let sessions = records.into_iter().map(|record| Row::new(&as_known(record, session), session.id)).collect();
     json(StatusCode::OK, &Page { sessions, next_cursor })
 }

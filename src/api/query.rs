@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 
 use crate::clock::Timestamp;
 use crate::error::Problem;
+use crate::http::client::net;
 use crate::session::SessionId;
-use crate::store::Position;
 
 /// The parameters of a query, in their order.
 #[derive(Debug)]
@@ -78,24 +77,22 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Where the list goes on.
-    pub(super) fn cursor(&self) -> Result<Option<Position>, Problem> {
-        let Some(text) = self.one("cursor")? else { return Ok(None) };
-        let read = || {
-            let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-            let (millis, id) = bytes.split_at_checked(8)?;
-            let created_at = Timestamp::from_millis(i64::from_be_bytes(millis.try_into().ok()?));
-            Some(Position { created_at, id: SessionId::from_uuid(uuid::Uuid::from_slice(id).ok()?) })
-        };
-        read().map(Some).ok_or_else(|| Problem::invalid("cursor", "The value is no cursor of this list."))
+    /// An address or a network.
+    pub(super) fn network(&self, name: &'static str) -> Result<Option<IpNet>, Problem> {
+        let wrong = || Problem::invalid(name, "The value must be an address or a network such as 192.0.2.0/24.");
+        self.one(name)?.map(|text| net(text).ok_or_else(wrong)).transpose()
     }
-}
 
-/// A position as text. It says nothing that its reader does not know: the list is the caller's own, whatever the cursor.
-pub(super) fn cursor_text(position: &Position) -> String {
-    let mut bytes = position.created_at.as_millis().to_be_bytes().to_vec();
-    bytes.extend_from_slice(position.id.as_uuid().as_bytes());
-    URL_SAFE_NO_PAD.encode(bytes)
+    /// A moment.
+    pub(super) fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Problem> {
+        let wrong = || Problem::invalid(name, "The value must be a time such as 2026-11-20T17:34:39Z.");
+        self.one(name)?.map(|text| Timestamp::parse(text).ok_or_else(wrong)).transpose()
+    }
+
+    /// Every name with its value.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
 }
 
 fn decode(text: &str) -> Option<Cow<'_, str>> {
@@ -130,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_reads_back_and_a_forged_one_is_refused() {
-        let position = Position { created_at: Timestamp::from_millis(1_234), id: SessionId::generate().unwrap() };
-        let text = format!("cursor={}", cursor_text(&position));
-        assert_eq!(Query::parse(&text, &["cursor"]).unwrap().cursor().unwrap(), Some(position));
-        for bad in ["cursor=", "cursor=AAAA", "cursor='%20or%201=1"] {
-            assert!(Query::parse(bad, &["cursor"]).unwrap().cursor().is_err(), "{bad}");
-        }
+    fn a_network_and_a_time_are_read_or_named() {
+        let query = Query::parse("ip=192.0.2.7&at=2026-11-20T17:34:39.5%2B01:00", &["ip", "at"]).unwrap();
+        assert_eq!(query.network("ip").unwrap().unwrap().to_string(), "192.0.2.7/32");
+        assert_eq!(query.time("at").unwrap().unwrap().to_string(), "2026-11-20T16:34:39.500Z");
+        let query = Query::parse("ip=192.0.2.7/33&at=yesterday", &["ip", "at"]).unwrap();
+        assert_eq!(query.network("ip").unwrap_err().field.as_deref(), Some("ip"));
+        assert_eq!(query.time("at").unwrap_err().field.as_deref(), Some("at"));
     }
 
     #[test]

@@ -10,10 +10,13 @@ use serde::Serialize;
 use super::own::caller;
 use super::query::Query;
 use super::{Call, json};
+use crate::clock::Timestamp;
+use crate::config::Config;
 use crate::error::{Code, Problem};
 use crate::http::cookie;
 use crate::policy::Permit;
 use crate::session::{Actor, Session};
+use crate::sessions::Sessions;
 use crate::token::Digest;
 
 /// The answer.
@@ -45,7 +48,10 @@ pub(super) async fn rotate(call: &Call<'_>, permit: &Permit) -> Result<Response<
     let mut response = json(StatusCode::OK, &body)?;
     if call.by_cookie() {
         let settings = &call.config.token;
-        let attributes = cookie::Attributes { max_age: max_age(call, session).await?, ..settings.cookie };
+        let attributes = cookie::Attributes {
+            max_age: max_age(call.sessions, call.config, session, call.now).await?,
+            ..settings.cookie
+        };
         let cookie = cookie::set_cookie(settings.credential.cookie(), token.reveal(), &attributes)?;
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
@@ -54,14 +60,22 @@ pub(super) async fn rotate(call: &Call<'_>, permit: &Permit) -> Result<Response<
 
 /// How long the browser is to keep the cookie: as long as it was told at the login. Whether somebody who was asked wanted to
 /// be remembered shows in the length of the session, and who may not have wanted it is forgotten with the browser's window.
-async fn max_age(call: &Call<'_>, session: &Session) -> Result<Option<Duration>, Problem> {
-    let mut logins = call.config.upstreams.iter().flat_map(|upstream| &upstream.logins);
+///
+/// # Errors
+/// [`Code::StoreUnavailable`] when it depends on what only the store knows, and that cannot be asked.
+pub async fn max_age(
+    sessions: &Sessions,
+    config: &Config,
+    session: &Session,
+    now: Timestamp,
+) -> Result<Option<Duration>, Problem> {
+    let mut logins = config.upstreams.iter().flat_map(|upstream| &upstream.logins);
     if logins.any(|login| login.remember.is_some()) {
-        let record = call.sessions.get(session.id).await?.ok_or_else(|| Problem::new(Code::UnknownToken))?;
+        let record = sessions.get(session.id).await?.ok_or_else(|| Problem::new(Code::UnknownToken))?;
         let lifetime = record.slide.or_else(|| record.expires_at.map(|end| end.since(record.created_at)));
-        if lifetime != call.config.session.remember_lifetime {
+        if lifetime != config.session.remember_lifetime {
             return Ok(None);
         }
     }
-    Ok(Some(cookie::max_age(session.expires_at().map(|end| end.since(call.now)))))
+    Ok(Some(cookie::max_age(session.expires_at().map(|end| end.since(now)))))
 }

@@ -12,7 +12,7 @@ use http::header::HeaderName;
 use super::reader::{Table, list, text};
 use super::{
     AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, StorePlace, StoreSettings,
-    TokenSettings, session, upstream,
+    TokenSettings, admin, hearing, session, upstream,
 };
 use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
@@ -47,6 +47,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
     let (rules, max_sessions) = policy(root.table("policy"), idle_timeout);
     let logout_everywhere = root.table("logout").flag("everywhere", false);
     let identity = identity(root.table("identity"));
+    let admin = admin::read(root.table("admin"));
     let services = services(root.tables("service"));
     let token = token(root.table("token"));
     let cache = cache(root.table("cache"));
@@ -67,6 +68,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
         cache,
         store: store?,
         identity: identity?,
+        admin,
         services,
         log,
     })
@@ -216,7 +218,8 @@ fn policy(mut table: Table, idle_timeout: Option<Duration>) -> (Rules, MaxSessio
         ],
     );
     let user_agent = likeness.map(|likeness| UserAgentRule { likeness, on_change });
-    (Rules { user_agent, ip, idle_timeout }, MaxSessions { default, by_role: limits, on_exceed })
+    let enforce_on_reload = max.flag("enforce_on_reload", false);
+    (Rules { user_agent, ip, idle_timeout }, MaxSessions { default, by_role: limits, on_exceed, enforce_on_reload })
 }
 
 /// A number of sessions; 0 is unlimited.
@@ -242,6 +245,7 @@ fn store(mut table: Table) -> Option<StoreSettings> {
     let ca_file = table.text("ca_file").map(PathBuf::from);
     let migrate = table.flag("migrate", true);
     let timeout = table.limit("timeout", Duration::from_secs(5));
+    let hearing = hearing::read(&mut table);
     let url = match url {
         Some(url) => url,
         None if given => return None,
@@ -260,7 +264,7 @@ fn store(mut table: Table) -> Option<StoreSettings> {
             return None;
         }
     };
-    Some(StoreSettings { place, migrate, timeout })
+    Some(StoreSettings { place, migrate, timeout, hearing })
 }
 
 fn identity(mut table: Table) -> Option<identity::Names> {

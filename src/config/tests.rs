@@ -64,7 +64,7 @@ fn logout(config: &Config) -> Option<Hook> {
 }
 
 fn password_change(config: &Config) -> Option<Hook> {
-    upstream(config).password_changes.first().cloned()
+    upstream(config).password_changes.first().map(|change| change.hook.clone())
 }
 
 const UPSTREAM: &str = "[[upstream]]\nurl = \"http://127.0.0.1:3000\"";
@@ -107,8 +107,13 @@ fn cases() -> Vec<Case> {
         ("policy.ip.on_change", "[policy.ip]\non_change = \"log\"", shows!(|c| c.rules.ip.log_only), "true"),
         ("policy.max_sessions.default", "[policy.max_sessions]\ndefault = 3", shows!(|c| c.max_sessions.default), "Some(3)"),
         ("policy.max_sessions.by_role", "[policy.max_sessions.by_role]\nstaff = 5", shows!(|c| c.max_sessions.by_role.clone()), "{\"staff\": Some(5)}"),
+        ("policy.max_sessions.enforce_on_reload", "[policy.max_sessions]\nenforce_on_reload = true", shows!(|c| c.max_sessions.enforce_on_reload), "true"),
         ("policy.max_sessions.on_exceed", "[policy.max_sessions]\non_exceed = \"reject_new\"", shows!(|c| c.max_sessions.on_exceed), "RejectNew"),
         ("logout.everywhere", "[logout]\neverywhere = true", shows!(|c| c.logout_everywhere), "true"),
+        ("admin.users", "[admin]\nusers = [\"root\"]", shows!(|c| c.admin.users.clone()), "[UserId(\"root\")]"),
+        ("admin.view", "[admin]\nview = [\"auditor\"]", shows!(|c| c.admin.view.clone()), "[Role(\"auditor\")]"),
+        ("admin.logout", "[admin]\nlogout = [\"staff\"]", shows!(|c| c.admin.logout.clone()), "[Role(\"staff\")]"),
+        ("admin.logout_all", "[admin]\nlogout_all = [\"superuser\"]", shows!(|c| c.admin.logout_all.clone()), "[Role(\"superuser\")]"),
         ("cache.capacity", "[cache]\ncapacity = 7", shows!(|c| c.cache.capacity), "7"),
         ("cache.ttl", "[cache]\nttl = \"500ms\"", shows!(|c| c.cache.ttl), "500ms"),
         ("cache.negative_ttl", "[cache]\nnegative_ttl = 0", shows!(|c| c.cache.negative_ttl), "None"),
@@ -164,6 +169,7 @@ fn cases() -> Vec<Case> {
         ("upstream[0].logout[0].success", "{upstream}\n[[upstream.logout]]\npath = \"/out\"\nsuccess = [204]", shows!(|c| logout(c).map(|hook| hook.success)), "Some(These([204]))"),
         ("upstream[0].password_changed[0].path", "{upstream}\n[[upstream.password_changed]]\npath = \"/pw\"", shows!(|c| password_change(c).map(|hook| hook.path)), "Some(\"/pw\")"),
         ("upstream[0].password_changed[0].method", "{upstream}\n[[upstream.password_changed]]\npath = \"/pw\"\nmethod = \"PUT\"", shows!(|c| password_change(c).map(|hook| hook.method)), "Some(PUT)"),
+        ("upstream[0].password_changed[0].current", "{upstream}\n[[upstream.password_changed]]\npath = \"/pw\"\ncurrent = \"rotate\"", shows!(|c| upstream(c).password_changes.first().map(|change| change.rotates)), "Some(true)"),
         ("upstream[0].password_changed[0].success", "{upstream}\n[[upstream.password_changed]]\npath = \"/pw\"\nsuccess = [200]", shows!(|c| password_change(c).map(|hook| hook.success)), "Some(These([200]))"),
     ]
 }
@@ -190,6 +196,7 @@ fn every_known_key_has_a_case() {
         "policy.ip",
         "policy.max_sessions",
         "logout",
+        "admin",
         "cache",
         "store",
         "identity",

@@ -46,7 +46,7 @@ pub struct Upstream {
     /// How a logout shows.
     pub logouts: Vec<Hook>,
     /// How a password change shows.
-    pub password_changes: Vec<Hook>,
+    pub password_changes: Vec<PasswordChange>,
 }
 
 /// What one part of an application asks of a request.
@@ -93,6 +93,15 @@ pub struct Hook {
     pub method: Method,
     /// The response statuses that mean it was done.
     pub success: StatusSet,
+}
+
+/// How a password change shows, and what then becomes of the session that made it.
+#[derive(Clone, Debug)]
+pub struct PasswordChange {
+    /// The request and the response statuses that mean "changed".
+    pub hook: Hook,
+    /// Whether the session gets a new token, in case somebody else has the old one too.
+    pub rotates: bool,
 }
 
 /// How a login shows, and what then happens.
@@ -174,7 +183,7 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
         routes: table.tables("route").into_iter().map(route).collect(),
         logins,
         logouts: hooks(&mut table, "logout", &StatusSet::NoError),
-        password_changes: hooks(&mut table, "password_changed", &StatusSet::These(vec![302, 303, 204])),
+        password_changes: table.tables("password_changed").into_iter().filter_map(password_change).collect(),
     };
     for (at, route) in upstream.routes.iter().enumerate() {
         if route.on_reject == OnReject::Login && upstream.login_page.is_none() {
@@ -274,6 +283,12 @@ fn login(mut table: Table) -> Option<Login> {
 
 fn hooks(table: &mut Table, key: &'static str, default: &StatusSet) -> Vec<Hook> {
     table.tables(key).into_iter().filter_map(|mut table| hook(&mut table, default.clone())).collect()
+}
+
+fn password_change(mut table: Table) -> Option<PasswordChange> {
+    let rotates = table.choice("current", false, &[("keep", false), ("rotate", true)]);
+    let hook = hook(&mut table, StatusSet::These(vec![302, 303, 204]));
+    Some(PasswordChange { hook: hook?, rotates })
 }
 
 fn hook(table: &mut Table, default: StatusSet) -> Option<Hook> {

@@ -84,6 +84,9 @@ impl Ops {
             "/readyz" if !self.sessions.store_is_up() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the session store does not answer\n".to_owned())
             }
+            "/readyz" if self.sessions.is_deaf() => {
+                text(StatusCode::OK, "degraded: changes by other gateways are not heard of\n".to_owned())
+            }
             "/readyz" => text(StatusCode::OK, "ok\n".to_owned()),
             _ => text(StatusCode::NOT_FOUND, "here are /metrics, /livez and /readyz\n".to_owned()),
         }

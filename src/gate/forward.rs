@@ -40,7 +40,8 @@ pub(super) async fn to(
     let before = match watched {
         Some(watched) => {
             exchange.waited = true;
-            Some(Box::pin(login_hook::before(parts, &mut body, place.upstream, watched, permit)).await?)
+            let seen = (permit, &client.gate.config.token.credential);
+            Some(Box::pin(login_hook::before(parts, &mut body, place.upstream, watched, seen)).await?)
         }
         None => None,
     };

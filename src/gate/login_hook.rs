@@ -19,13 +19,16 @@ use super::client::Client;
 use super::exchange::Exchange;
 use super::login_page;
 use super::route::Watched;
-use crate::config::{Deliver, Field, Hook, Login, Span, Upstream};
+use crate::api;
+use crate::config::{Deliver, Field, Hook, Login, PasswordChange, Span, Upstream};
 use crate::error::{Code, Problem};
+use crate::http::credential::{self, Source};
 use crate::http::{client_hints, cookie, fields};
 use crate::policy::Permit;
 use crate::session::{Actor, EndReason, Format, Principal, Role, Session, UserId, parse_text};
 use crate::sessions::{NewLogin, OwnedEnding, OwnedWhich};
 use crate::store::Event;
+use crate::token::Digest;
 use crate::user_agent::{ClientHints, Device};
 
 /// What was seen of a watched request on its way in.
@@ -37,6 +40,8 @@ pub(super) struct Before<'a> {
     user_agent: String,
     hints: ClientHints,
     request: Inspected,
+    /// The digest of the token that the browser holds as a cookie, when it is to get another one.
+    held: Option<Digest>,
 }
 
 /// Looks at a watched request. Its body is put back as it was.
@@ -48,7 +53,7 @@ pub(super) async fn before<'a>(
     body: &mut RequestBody,
     upstream: &'a Upstream,
     watched: Watched<'a>,
-    permit: &Permit,
+    (permit, settings): (&Permit, &credential::Settings),
 ) -> Result<Before<'a>, Problem> {
     let user_agent = request.headers.get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
     let user_agent = String::from_utf8_lossy(user_agent).into_owned();
@@ -63,7 +68,18 @@ pub(super) async fn before<'a>(
             request.headers.remove(ACCEPT_ENCODING);
         }
     }
-    Ok(Before { watched, upstream, session: permit.session().cloned(), user_agent, hints, request: inspected })
+    let held = match watched {
+        // Who comes with a header would not look for a new token in a cookie.
+        Watched::PasswordChanged(PasswordChange { rotates: true, .. }) => {
+            credential::present(&request.headers, settings)
+                .ok()
+                .flatten()
+                .filter(|presented| presented.source == Source::Cookie)
+                .map(|presented| Digest::of(presented.token))
+        }
+        Watched::PasswordChanged(_) | Watched::Login(_) | Watched::Logout(_) => None,
+    };
+    Ok(Before { watched, upstream, session: permit.session().cloned(), user_agent, hints, request: inspected, held })
 }
 
 fn fields_of(login: &Login) -> impl Iterator<Item = &Field> {
@@ -106,7 +122,8 @@ pub(super) async fn after(
     let status = response.status().as_u16();
     let (hook, told) = match before.watched {
         Watched::Login(login) => (&login.hook, take_told(login, response.headers_mut())),
-        Watched::Logout(hook) | Watched::PasswordChanged(hook) => (hook, HeaderMap::new()),
+        Watched::Logout(hook) => (hook, HeaderMap::new()),
+        Watched::PasswordChanged(change) => (&change.hook, HeaderMap::new()),
     };
     let Hook { success, .. } = hook;
     if !success.contains(status) {
@@ -128,7 +145,7 @@ async fn login_succeeded(
     exchange: &Exchange,
 ) -> Result<Response<ResponseBody>, Problem> {
     let gate = &client.gate;
-    let now = exchange.began.wall;
+    let now = gate.sessions.at(exchange.began).wall;
     // Many applications answer a wrong password with a redirect too, to their login page. One that says by a cookie or in
     // its answer who logged in may lead anywhere.
     let leads_back = login_page::leads_back(before.upstream, &login.hook.path, &response);
@@ -302,7 +319,7 @@ async fn unmatched(
     tracing::warn!(why, client = %ip, "a login succeeded, but no session was created");
     let event = Event {
         kind: "login_unmatched",
-        at: exchange.began.wall,
+        at: client.gate.sessions.at(exchange.began).wall,
         session: None,
         user: None,
         actor: Actor::Policy,
@@ -334,13 +351,25 @@ async fn logged_out(
 async fn password_changed(
     client: &Client,
     before: Before<'_>,
-    response: Response<ResponseBody>,
+    mut response: Response<ResponseBody>,
     exchange: &Exchange,
 ) -> Result<Response<ResponseBody>, Problem> {
     let Some(session) = before.session else { return Ok(response) };
     let user = user_of(&session)?;
     let which = OwnedWhich::AllBut(user.clone(), session.id);
-    end(client, which, EndReason::PasswordChanged, &session, user, exchange).await?;
+    end(client, which, EndReason::PasswordChanged, &session, user.clone(), exchange).await?;
+    let Some(held) = before.held else { return Ok(response) };
+    let (config, sessions) = (&client.gate.config, &client.gate.sessions);
+    let now = sessions.at(exchange.began).wall;
+    // Asked before: what fails after the rotation would lose the token.
+    let max_age = api::max_age(sessions, config, &session, now).await?;
+    let grace = config.session.rotate_grace;
+    match sessions.rotate(session.id, held, grace, Actor::User(user), now).await {
+        Ok(token) => deliver::rotated(config, &token, max_age, &mut response)?,
+        // Another request of this browser was quicker, or what it holds cannot be rotated: it keeps what it has.
+        Err(Problem { code: Code::AlreadyRotated | Code::Conflict, .. }) => {}
+        Err(problem) => return Err(problem),
+    }
     Ok(response)
 }
 
@@ -352,7 +381,7 @@ async fn end(
     user: UserId,
     exchange: &Exchange,
 ) -> Result<(), Problem> {
-    let now = exchange.began.wall;
+    let now = client.gate.sessions.at(exchange.began).wall;
     let ending = OwnedEnding { reason, current: Some(session.id), actor: Actor::User(user), now };
     client.gate.sessions.end(which, ending).await.map(drop)
 }

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::config::{Config, Hook, Login, OnReject, Route, RoutePath, Upstream};
+use crate::config::{Config, Hook, Login, OnReject, PasswordChange, Route, RoutePath, Upstream};
 use crate::error::{Code, Problem};
 use crate::http::target::under;
 use crate::http::{Host, Target};
@@ -43,7 +43,7 @@ pub(super) enum Watched<'a> {
     /// A logout.
     Logout(&'a Hook),
     /// A password change.
-    PasswordChanged(&'a Hook),
+    PasswordChanged(&'a PasswordChange),
 }
 
 /// Finds what a request is for.
@@ -147,5 +147,5 @@ pub(super) fn watched<'a>(upstream: &'a Upstream, method: &Method, path: &str) -
         .find(|login| is(&&login.hook))
         .map(Watched::Login)
         .or_else(|| upstream.logouts.iter().find(is).map(Watched::Logout))
-        .or_else(|| upstream.password_changes.iter().find(is).map(Watched::PasswordChanged))
+        .or_else(|| upstream.password_changes.iter().find(|change| is(&&change.hook)).map(Watched::PasswordChanged))
 }

@@ -186,7 +186,8 @@ fn is_port(text: &str) -> bool {
     }
 }
 
-fn net(text: &str) -> Option<IpNet> {
+/// A network or a single address; what is IPv4 in the form of IPv6 becomes IPv4.
+pub fn net(text: &str) -> Option<IpNet> {
     match text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))? {
         IpNet::V6(net) => match (net.addr().to_ipv4_mapped(), net.prefix_len().checked_sub(96)) {
             (Some(ip), Some(prefix)) => Ipv4Net::new(ip, prefix).ok().map(IpNet::V4),

@@ -92,6 +92,17 @@ impl Page {
             self.histogram("gateway_store_call_duration_seconds", label, bucket, sum_micros.get());
         }
         self.counter("gateway_store_errors_total", "Store calls that failed.", &shared.store_errors);
+        self.head("gateway_listen_up", "gauge", "1 while changes by other gateways are heard of.");
+        self.line("gateway_listen_up", &[], shared.listen_up.get());
+        self.counter("gateway_notifications_total", "Notices of changes by other gateways.", &shared.notifications);
+        let name = "gateway_notification_lag_seconds";
+        self.head(name, "histogram", "From a change by another gateway, before its commit, to its effect here.");
+        let Histogram { buckets, sum_micros } = &shared.notification_lag;
+        self.histogram(name, None, |at| buckets.get(at).map_or(0, Counter::get), sum_micros.get());
+        self.head("gateway_clock_offset_seconds", "gauge", "How far the database's clock is ahead of this machine's.");
+        let offset = shared.clock_offset_millis.get();
+        #[expect(clippy::cast_precision_loss, reason = "a difference of clocks shown to a person or a graph")]
+        self.line("gateway_clock_offset_seconds", &[], offset as f64 / 1e3);
         self.counter(
             "gateway_touches_dropped_total",
             "Uses of sessions not written down because the queue was full.",

@@ -35,7 +35,7 @@ use self::index::Index;
 use crate::clock::{Timestamp, Uptime};
 use crate::error::Problem;
 use crate::metrics::Lookup;
-use crate::session::{Session, SessionId};
+use crate::session::{Session, SessionId, UserId};
 use crate::store::Ended;
 use crate::token::Digest;
 
@@ -228,6 +228,15 @@ impl Cache {
         self.forget_in_step(id, &mut self.in_step());
     }
 
+    /// Forgets the sessions of a user. It looks at every session there is, so it is for rare cases.
+    pub(super) fn forget_user(&self, user: &UserId) {
+        let of_user = self.found.iter().filter(|(_, session)| session.identity.user_text() == user.as_str());
+        let ids: Vec<SessionId> = of_user.map(|(_, session)| session.id).collect();
+        for id in ids {
+            self.forget_id(id);
+        }
+    }
+
     fn forget_in_step(&self, id: SessionId, forgotten: &mut Forgotten) {
         forgotten.push(id);
         // The digest that this process knows may be another one than the store's, after a rotation.
@@ -311,10 +320,18 @@ impl Drop for Loading<'_> {
             // First into the index: a map that has no room for it drops it at once, from the index too.
             let replaced = self.cache.index.insert(session.clone());
             // Refused as well when its token was forgotten. What was loaded since then keeps its place.
-            if guard.insert(session.clone()).is_err() {
-                self.cache.index.remove(&session);
-                if let Some(replaced) = replaced {
-                    self.cache.index.insert(replaced);
+            match (guard.insert(session.clone()), replaced) {
+                // Another token of the same session: it was rotated on another gateway, and this is heard of here before the
+                // notification of it. Whichever of the two is the old one, it must not stay behind without an index.
+                (Ok(()), Some(replaced)) if replaced.digest != session.digest => {
+                    self.cache.found.remove(&Key::of(&replaced.digest));
+                }
+                (Ok(()), _) => {}
+                (Err(_), replaced) => {
+                    self.cache.index.remove(&session);
+                    if let Some(replaced) = replaced {
+                        self.cache.index.insert(replaced);
+                    }
                 }
             }
         } else {

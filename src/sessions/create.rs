@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::Sessions;
+use super::{Concerned, Sessions};
 use crate::clock::Timestamp;
+use crate::config::MaxSessions;
 use crate::error::{Code, Problem};
 use crate::metrics::StoreCall;
 use crate::policy::OnExceed;
-use crate::session::{Actor, EndReason, Format, Principal, SessionId};
-use crate::store::{Creation, Limit, NewSession};
+use crate::session::{Actor, EndReason, Format, Principal, Role, SessionId};
+use crate::store::{Creation, Crowd, Crowds, Limit, NewSession};
 use crate::token::Token;
 use crate::user_agent::Device;
 
@@ -132,8 +133,8 @@ impl Sessions {
             Problem::new(Code::Internal)
         })?;
         let (id, ends_at) = (new.id, new.expires_at);
-        let sessions = self.clone();
-        let creation = self.run(StoreCall::Create, async move {
+        let (sessions, concerned) = (self.clone(), Concerned::User(new.principal.user.clone()));
+        let creation = self.change(StoreCall::Create, concerned, async move {
             let creation = sessions.inner.store.create(new).await?;
             if let Creation::Created { ended } = &creation {
                 sessions.forget(ended);
@@ -151,6 +152,42 @@ impl Sessions {
                 format!("The user has {limit} live session(s), as many as the policy allows."),
             )),
             Creation::UserDisabled => Err(Problem::new(Code::CreationRefused)),
+        }
+    }
+
+    /// Evicts what users have more than `limits` allow, as after a lowered limit, and says how many sessions that were. The
+    /// users are gone through once, some at a time; a creation meanwhile keeps to its own limit anyway.
+    ///
+    /// Cancel safety: what has been evicted stays so; the rest stays as it is.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`] when the store cannot be asked; what was evicted until then stays so.
+    pub async fn enforce_limits(&self, limits: &MaxSessions, now: Timestamp) -> Result<usize, Problem> {
+        let idle_since = self.idle_since(now);
+        let (mut evicted, mut after) = (0, None);
+        loop {
+            let sessions = self.clone();
+            let crowds =
+                self.run(
+                    StoreCall::List,
+                    async move { sessions.inner.store.crowds(after.as_ref(), now, idle_since).await },
+                );
+            let Crowds { users, next } = crowds.await?;
+            for Crowd { user, roles } in users {
+                let by_policy = limits.for_roles(roles.iter().map(Role::as_str));
+                let limit = Limit { by_call: None, by_policy, on_exceed: limits.on_exceed, idle_since };
+                let sessions = self.clone();
+                let ended = self.run(StoreCall::End, async move {
+                    let ended = sessions.inner.store.evict_excess(&user, limit, now).await?;
+                    sessions.forget(&ended);
+                    Ok(ended.len())
+                });
+                evicted += ended.await?;
+            }
+            after = next;
+            if after.is_none() {
+                return Ok(evicted);
+            }
         }
     }
 }

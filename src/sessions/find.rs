@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cache::{Alias, AliasKind, Loaded};
-use super::{Circumstances, Sessions};
+use super::{Circumstances, Concerned, Sessions};
 use crate::clock::{self, Moment, Timestamp, Uptime};
 use crate::error::{Code, Problem};
 use crate::metrics::{Lookup, StoreCall};
@@ -138,7 +138,7 @@ impl Sessions {
         let (sessions, digest) = (self.clone(), *digest);
         let Circumstances { user_agent, ip, now } = Circumstances::of(facts, now);
         tracing::warn!(session = %id, client = %ip, "ending a session: a token that was rotated away was used again");
-        self.run(StoreCall::End, async move {
+        self.change(StoreCall::End, Concerned::Sessions(vec![id]), async move {
             let offender = Offender { ip, user_agent: &user_agent };
             let ended = sessions.inner.store.end_reused(&digest, offender, now.wall).await?;
             sessions.forget(ended.as_slice());

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 pub(super) struct Health {
     up: AtomicBool,
     changed: Notify,
+    back: Notify,
 }
 
 impl Health {
@@ -33,6 +34,20 @@ impl Health {
     /// The store answers (again).
     pub(super) fn found(&self) {
         self.up.store(true, Ordering::Release);
+        self.back.notify_waiters();
+    }
+
+    /// Resolves when the store is up. Cancel safe.
+    pub(super) async fn until_found(&self) {
+        loop {
+            // Counted as waiting before the look: what happens between the two wakes it.
+            let mut back = std::pin::pin!(self.back.notified());
+            back.as_mut().enable();
+            if self.is_up() {
+                return;
+            }
+            back.await;
+        }
     }
 
     /// Resolves when the store is not up. Cancel safe.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Sessions;
+use super::{Concerned, Sessions};
 use crate::clock::Timestamp;
 use crate::error::{Code, Problem};
 use crate::metrics::StoreCall;
@@ -32,8 +32,8 @@ impl Sessions {
             Problem::new(Code::Internal)
         })?;
         let rotation = Rotation { id, from, to: token.digest(), grace, actor, now };
-        let sessions = self.clone();
-        let rotated = self.run(StoreCall::Other, async move {
+        let (sessions, concerned) = (self.clone(), Concerned::Sessions(vec![id]));
+        let rotated = self.change(StoreCall::Other, concerned, async move {
             let rotated = sessions.inner.store.rotate(rotation).await?;
             if rotated == Rotated::Done {
                 // The old token is another thing now: good for a while, and found by another way.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::HeaderMap;
 
-use super::{Circumstances, Sessions};
+use super::{Circumstances, Concerned, Sessions};
 use crate::clock::Moment;
 use crate::error::{Code, Problem};
 use crate::http::client_hints;
@@ -59,8 +59,9 @@ impl Sessions {
         let (sessions, id) = (self.clone(), session.id);
         let Circumstances { user_agent, ip, .. } = Circumstances::of(facts, now);
         let device = Device::of(&user_agent, &client_hints::read(headers));
-        self.run(StoreCall::Other, async move { sessions.inner.store.bind(id, &user_agent, &device, ip).await })
-            .await?;
+        let concerned = Concerned::Sessions(vec![id]);
+        let call = async move { sessions.inner.store.bind(id, &user_agent, &device, ip).await };
+        self.change(StoreCall::Other, concerned, call).await?;
         self.check_anew(session, facts, now).await
     }
 
@@ -86,7 +87,7 @@ impl Sessions {
         let (sessions, id) = (self.clone(), session.id);
         let Circumstances { user_agent, ip, now } = Circumstances::of(facts, now);
         tracing::warn!(session = %id, user = %session.identity.user_text(), client = %ip, "suspending a session: another User-Agent used it");
-        let suspended = self.run(StoreCall::End, async move {
+        let suspended = self.change(StoreCall::End, Concerned::Sessions(vec![id]), async move {
             let offender = Some(Offender { ip, user_agent: &user_agent });
             let reason = SuspendReason::UserAgentChanged;
             let suspended = sessions.inner.store.suspend(id, reason, &Actor::Policy, offender, now.wall).await?;

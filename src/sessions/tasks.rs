@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::Sessions;
+use crate::config::MaxSessions;
 use crate::error::causes;
 use crate::store::{Migrated, StoreError};
 
@@ -64,7 +65,28 @@ impl Sessions {
     async fn prepare_store(&self) -> Result<Option<Migrated>, StoreError> {
         let migrated = if self.inner.settings.migrate { Some(self.inner.store.migrate().await?) } else { None };
         self.inner.store.check().await?;
+        self.measure_clock().await?;
         Ok(migrated)
+    }
+
+    /// Enforces the limits once, as soon as the store is up; again from the beginning when it is lost before the end.
+    pub async fn enforce_limits_at_start(self, limits: MaxSessions, mut stop: watch::Receiver<bool>) {
+        let enforced = async {
+            loop {
+                self.inner.health.until_found().await;
+                match self.enforce_limits(&limits, self.now().wall).await {
+                    Ok(evicted) => {
+                        tracing::info!(evicted, "the limits on sessions are enforced");
+                        return;
+                    }
+                    Err(_) => sleep(FIRST_PAUSE).await,
+                }
+            }
+        };
+        tokio::select! {
+            () = enforced => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
     }
 
     /// Writes touches down until `stop`, and what is left then.

@@ -20,7 +20,10 @@ mod create;
 mod end;
 mod events;
 mod import;
+mod limit;
+mod listen;
 mod migrate;
+mod poll;
 mod read;
 mod rotate;
 mod search;
@@ -32,16 +35,22 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use deadpool_postgres::Pool;
 
+use self::connect::Connector;
 pub use self::connect::SecretUrl;
 pub(super) use self::connect::read_only;
+pub(super) use self::listen::Listener;
+pub(super) use self::poll::Poller;
 use super::schema::{self, IMPORT_LIMIT, MIGRATION_LIMIT};
 use super::{
-    Creation, Ended, Ending, Event, Found, Imported, ImportedSession, Migrated, NewSession, Offender, Position,
-    Rotated, Rotation, StoreError, Touch, Which,
+    Creation, Ended, Ending, Event, Found, Hearing, Imported, ImportedSession, Migrated, NewSession, Notify, Offender,
+    Position, Rotated, Rotation, StoreError, Touch, Which,
 };
 use crate::clock::Timestamp;
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
@@ -68,12 +77,17 @@ pub struct PostgresSettings {
     /// Certificates (PEM) of the authorities that may vouch for the server, instead of the system's. `sslrootcert` in
     /// the URL says the same; this one counts.
     pub ca_file: Option<PathBuf>,
+    /// How the changes of others are heard of; with [`Notify::Off`] the own ones are not told either.
+    pub notify: Notify,
 }
 
 /// A PostgreSQL database as a store.
 #[derive(Clone)]
 pub struct Postgres {
     pool: Pool,
+    connector: Arc<Connector>,
+    /// By what the notifications of this process are known; random.
+    sender: Arc<str>,
     timeout: Duration,
     /// How many calls may wait for a connection.
     queue: usize,
@@ -89,9 +103,37 @@ impl Postgres {
     pub(super) fn open(settings: &PostgresSettings) -> Result<Self, StoreError> {
         const WAITING_PER_CONNECTION: usize = 64;
 
-        let pool = connect::pool(settings)?;
+        let sender = sender()?;
+        let (connector, pool) = connect::pool(settings, &sender)?;
         let queue = pool.status().max_size.saturating_mul(WAITING_PER_CONNECTION);
-        Ok(Self { pool, timeout: settings.timeout, queue })
+        Ok(Self { pool, connector: Arc::new(connector), sender, timeout: settings.timeout, queue })
+    }
+
+    /// What hears of others' changes by asking.
+    pub(super) fn poller(&self, hearing: Hearing) -> Poller {
+        // The server ends a statement, and a transaction that hears nothing from us, after the timeout each; and a call that
+        // takes longer than it in all has its connection closed.
+        let longest_transaction = self.timeout.saturating_mul(3);
+        Poller::new(self.clone(), hearing.poll_interval, longest_transaction)
+    }
+
+    /// What hears of others' changes by being told.
+    pub(super) fn listener(&self) -> Listener {
+        Listener::new(self.clone())
+    }
+
+    /// The time by the database's clock.
+    pub(super) async fn clock(&self) -> Result<Timestamp, StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let read = call.bounded(read::clock(&client)).await;
+        call.settle(client, read)
+    }
+
+    /// Sends a notification that only this process heeds, to see whether it arrives.
+    async fn notify_self(&self) -> Result<(), StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let sent = call.bounded(listen::send_test(&client, &self.sender)).await;
+        call.settle(client, sent)
     }
 
     pub(super) async fn migrate(&self) -> Result<Migrated, StoreError> {
@@ -214,4 +256,11 @@ impl Postgres {
         let recorded = call.bounded(write::record(&client, &event)).await;
         call.settle(client, recorded)
     }
+}
+
+/// A name for the notifications of this process that no other has.
+fn sender() -> Result<Arc<str>, StoreError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| StoreError::Failed(Box::new(error)))?;
+    Ok(URL_SAFE_NO_PAD.encode(random).into())
 }

@@ -8,10 +8,12 @@ mod admin;
 mod events;
 mod file;
 mod import;
+mod limit;
 mod read;
 mod rotate;
 mod search;
 mod user;
+mod watch;
 mod worker;
 mod write;
 
@@ -26,11 +28,12 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use self::file::DatabaseFile;
+pub(super) use self::watch::Watcher;
 use self::worker::{Job, Task};
 use super::schema::{self, IMPORT_LIMIT, MIGRATION_LIMIT};
 use super::{
-    Creation, Ended, Ending, Event, Found, Imported, ImportedSession, Migrated, NewSession, Offender, Position,
-    Rotated, Rotation, StoreError, Touch, Which,
+    Creation, Ended, Ending, Event, Found, Hearing, Imported, ImportedSession, Migrated, NewSession, Offender,
+    Position, Rotated, Rotation, StoreError, Touch, Which,
 };
 use crate::clock::Timestamp;
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
@@ -87,7 +90,15 @@ impl Sqlite {
     }
 
     pub(super) async fn check(&self) -> Result<(), StoreError> {
-        schema::require_current(self.read(read::version).await?)
+        schema::require_current(self.read(read::version).await?)?;
+        // The writer does what it is asked one after the other: behind this, nothing is under way any more whose caller has
+        // given up waiting.
+        self.write(|_| Ok(())).await
+    }
+
+    /// What notices the commits of other processes.
+    pub(super) fn watcher(&self, hearing: Hearing) -> Watcher {
+        Watcher::new(self.clone(), hearing.poll_interval)
     }
 
     pub(super) async fn find(&self, digest: &Digest) -> Result<Option<Found>, StoreError> {

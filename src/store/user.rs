@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use super::contract::Ended;
 use crate::clock::Timestamp;
-use crate::session::UserId;
+use crate::session::{Role, UserId};
 
 /// What an administrator can say about a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,4 +83,35 @@ pub enum Reactivated {
     },
     /// There is no such session.
     NotFound,
+}
+
+/// A user with more than one live session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crowd {
+    /// The user.
+    pub user: UserId,
+    /// The roles of all of them together.
+    pub roles: Vec<Role>,
+}
+
+/// Some users in the order of their ids, looked through for crowds.
+#[derive(Clone, Debug, Default)]
+pub struct Crowds {
+    /// Those with more than one live session.
+    pub users: Vec<Crowd>,
+    /// The last one looked at; `None` when there are no more.
+    pub next: Option<UserId>,
+}
+
+/// How many users are looked through at a time.
+pub(super) const CROWDS: u32 = 1000;
+
+impl Crowd {
+    /// The crowd of a user whose sessions have these roles, several times over and among others that nobody knows.
+    pub(super) fn new<'a>(user: &str, roles: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let mut roles: Vec<_> = roles.filter_map(|role| Role::parse(role).ok()).collect();
+        roles.sort_unstable();
+        roles.dedup();
+        UserId::parse(user).ok().map(|user| Self { user, roles })
+    }
 }

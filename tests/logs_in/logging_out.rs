@@ -18,6 +18,7 @@ fn start(upstream: &Upstream, more: &str) -> Gateway {
         "{more}\n[[upstream]]\nurl = \"{{upstream}}\"\n[[upstream.logout]]\npath = \"/logout\"\n\
          [[upstream.logout]]\npath = \"/leave\"\nmethod = \"GET\"\nsuccess = [200]\n\
          [[upstream.password_changed]]\npath = \"/password\"\n\
+         [[upstream.password_changed]]\npath = \"/passphrase\"\ncurrent = \"rotate\"\n\
          [[upstream.route]]\npath = \"/logout\"\nauth = \"optional\"\n"
     );
     Gateway::start(&upstream.url(), &toml)
@@ -127,4 +128,52 @@ fn a_logout_that_the_store_cannot_take_down_is_not_said_to_be_done() {
     database.execute("DROP TRIGGER full", []);
     assert_eq!(gateway.request("POST", "/logout", &bearer(&session.token), b"").status, 302);
     assert!(!lives(&gateway, &session));
+}
+
+#[test]
+fn a_password_change_that_rotates_gives_the_browser_another_token() {
+    let upstream = app();
+    let gateway = start(&upstream, "[session]\nrotate_grace = \"0\"\n");
+    let (session, other) = (hot(&gateway, "ann"), hot(&gateway, "ann"));
+    let cookie = format!("Cookie: __Host-session={}\r\n", session.token);
+    let answer = gateway.request("POST", "/passphrase?400", &cookie, b"a=b");
+    assert_eq!(answer.cookie("__Host-session"), None);
+    assert!(lives(&gateway, &session) && lives(&gateway, &other), "a change that failed changes nothing");
+
+    let answer = gateway.request("POST", "/passphrase", &cookie, b"a=b");
+    assert_eq!((answer.status, answer.header("location")), (302, Some("/bye")), "the application's answer passes");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let set = answer.headers("set-cookie");
+    assert_eq!(set.len(), 2, "{set:?}");
+    assert!(set[1].contains("; Path=/; HttpOnly; Secure; SameSite=Lax; Max-Age=1209"), "{set:?}");
+    let token = answer.cookie("__Host-session").unwrap();
+    let current = Issued { token, ..session.clone() };
+    assert!(lives(&gateway, &current));
+    assert_eq!(gateway.get_as(&current.token, "/_sessions/current").json()["id"], session.id.as_str());
+    assert_eq!(reason(&gateway, &other), "password_changed");
+    // Who still has the old one is found out.
+    assert!(!lives(&gateway, &session));
+    assert_eq!(reason(&gateway, &session), "token_reused");
+}
+
+#[test]
+fn a_program_that_changes_a_password_with_a_header_keeps_its_token() {
+    let upstream = app();
+    let gateway = start(&upstream, "");
+    let (session, other) = (hot(&gateway, "ann"), hot(&gateway, "ann"));
+    let answer = gateway.request("POST", "/passphrase", &bearer(&session.token), b"a=b");
+    assert_eq!((answer.status, answer.cookie("__Host-session")), (302, None));
+    assert!(lives(&gateway, &session) && !lives(&gateway, &other));
+}
+
+#[test]
+fn of_two_password_changes_at_once_the_second_keeps_what_the_first_got() {
+    let upstream = app();
+    let gateway = start(&upstream, "");
+    let session = hot(&gateway, "ann");
+    let cookie = format!("Cookie: __Host-session={}\r\n", session.token);
+    let first = gateway.request("POST", "/passphrase", &cookie, b"a=b");
+    let second = gateway.request("POST", "/passphrase", &cookie, b"a=b");
+    assert!(first.cookie("__Host-session").is_some());
+    assert_eq!((second.status, second.cookie("__Host-session")), (302, None), "rotated already, in its grace");
 }

@@ -8,8 +8,8 @@ use rusqlite::types::ValueRef;
 use session_gateway::clock::Timestamp;
 use session_gateway::session::{Actor, EndReason, Format, Principal, Record, Role, SessionId, State, UserId};
 use session_gateway::store::{
-    By, Creation, Ended, Ending, Filter, Guard, Limit, NewSession, OnExceed, PostgresSettings, SecretUrl, Settings,
-    SqliteSettings, Store, Which,
+    By, Creation, Ended, Ending, Filter, Guard, Limit, NewSession, Notify, OnExceed, PostgresSettings, SecretUrl,
+    Settings, SqliteSettings, Store, Which,
 };
 use session_gateway::token::Token;
 use tempfile::TempDir;
@@ -183,6 +183,7 @@ pub fn postgres_settings(url: String) -> PostgresSettings {
         connect_timeout: TIMEOUT,
         timeout: TIMEOUT,
         ca_file: None,
+        notify: Notify::Listen,
     }
 }
 

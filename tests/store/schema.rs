@@ -18,10 +18,10 @@ async fn an_empty_database_is_reported_and_migrated(fixture: Fixture) {
     let refused = fixture.store.check().await.unwrap_err();
     assert!(matches!(refused, StoreError::Schema(_)), "{refused:?}");
     let sentence = refused.to_string();
-    assert!(sentence.contains("version 0, this program needs 3; run `session-gateway migrate`"), "{sentence}");
-    assert_eq!(fixture.store.migrate().await.unwrap(), Migrated { from: 0, to: 3 });
+    assert!(sentence.contains("version 0, this program needs 4; run `session-gateway migrate`"), "{sentence}");
+    assert_eq!(fixture.store.migrate().await.unwrap(), Migrated { from: 0, to: 4 });
     fixture.store.check().await.unwrap();
-    assert_eq!(fixture.store.migrate().await.unwrap(), Migrated { from: 3, to: 3 });
+    assert_eq!(fixture.store.migrate().await.unwrap(), Migrated { from: 4, to: 4 });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,7 +44,7 @@ async fn gateways_that_start_together_migrate_once(fixture: Fixture) {
     let mut first = 0;
     for task in tasks {
         let migrated = task.await.unwrap().unwrap();
-        assert_eq!(migrated.to, 3);
+        assert_eq!(migrated.to, 4);
         first += usize::from(migrated.from == 0);
     }
     assert_eq!(first, 1);
@@ -57,7 +57,7 @@ both! {
         fixture.execute("UPDATE schema_version SET version = 7").await.unwrap();
         for refused in [fixture.store.check().await.unwrap_err(), fixture.store.migrate().await.unwrap_err()] {
             assert!(matches!(refused, StoreError::Schema(_)), "{refused:?}");
-            assert!(refused.to_string().contains("version 7, this program needs 3"), "{refused}");
+            assert!(refused.to_string().contains("version 7, this program needs 4"), "{refused}");
         }
         assert!(fixture.rows("schema_version").await[0].contains('7'));
     }

@@ -208,4 +208,52 @@ both! {
             assert_eq!(fixture.live(&name, at(4)).await.len(), 2);
         }
     }
+
+    async fn users_with_several_live_sessions_are_found_a_thousand_users_at_a_time(fixture) {
+        fixture.create(new_with_role("ann", "a", at(1))).await;
+        fixture.create(new_with_role("ann", "b", at(2))).await;
+        fixture.session("ann", at(3)).await;
+        fixture.session("bob", at(1)).await;
+        let mut expired = new("bob", at(1));
+        expired.expires_at = Some(at(2));
+        fixture.create(expired).await;
+        for _ in 0..2 {
+            fixture.session("zoe", at(1)).await;
+        }
+        let numbers = match fixture.store.kind() {
+            "sqlite" => "(WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) SELECT i FROM n)",
+            _ => "generate_series(1, 1000)",
+        };
+        let sql = format!("INSERT INTO users (id) SELECT 'user ' || n FROM (SELECT * FROM {numbers} AS m) AS k (n)");
+        let sql = if fixture.store.kind() == "sqlite" { sql.replace("'user ' || n FROM (SELECT * FROM", "'user ' || i FROM (SELECT * FROM").replace(" AS k (n)", "") } else { sql };
+        fixture.execute(&sql).await.unwrap();
+        let first = fixture.store.crowds(None, at(9), None).await.unwrap();
+        let [crowd] = &first.users[..] else { panic!("{first:?}") };
+        assert_eq!((crowd.user.as_str(), crowd.roles.len()), ("ann", 2));
+        let rest = fixture.store.crowds(first.next.as_ref(), at(9), None).await.unwrap();
+        assert_eq!(rest.users.iter().map(|crowd| crowd.user.as_str()).collect::<Vec<_>>(), ["zoe"]);
+        assert_eq!(rest.next, None);
+        assert!(fixture.store.crowds(None, at(9), Some(at(5))).await.unwrap().users.is_empty(), "idle");
+    }
+
+    async fn the_excess_of_a_user_goes_and_the_best_stay(fixture) {
+        let mut all = Vec::new();
+        for second in 0..5 {
+            all.push(fixture.session("ann", at(second)).await);
+        }
+        fixture.store.suspend(all[4], BY_ADMIN, &Actor::Operator, None, at(6)).await.unwrap();
+        let used = session_gateway::store::Touch { id: all[0], at: at(7), ip: crate::fixture::ip("::1") };
+        fixture.store.touch(&[used]).await.unwrap();
+        let evict = async |limit| ids(&fixture.store.evict_excess(&user("ann"), limit, at(9)).await.unwrap());
+        assert!(evict(max(0, OnExceed::EvictOldest)).await.is_empty(), "unlimited");
+        assert!(evict(max(4, OnExceed::EvictOldest)).await.is_empty(), "a suspended one holds no place");
+        assert_eq!(evict(max(3, OnExceed::EvictLeastRecent)).await, [all[1]]);
+        assert_eq!(evict(max(2, OnExceed::RejectNew)).await, [all[0]]);
+        set(&fixture, "ann", UserSettings { max_sessions: Some(1), ..UserSettings::default() }, 9).await;
+        assert_eq!(evict(max(2, OnExceed::EvictOldest)).await, [all[2]], "the user's own limit");
+        assert_eq!(fixture.live("ann", at(9)).await, [all[3]]);
+        assert_eq!(fixture.state(all[0]).await, State::Ended(EndReason::Evicted));
+        assert_eq!(fixture.events("session_evicted").await, [r#"ann policy {"reason":"evicted"}"#; 3]);
+        assert!(fixture.store.evict_excess(&user("nobody"), max(1, OnExceed::EvictOldest), at(9)).await.unwrap().is_empty());
+    }
 }

@@ -12,6 +12,7 @@ use crate::error::{Code, Problem};
 use crate::gate::body::ResponseBody;
 use crate::http::cookie;
 use crate::sessions::Created;
+use crate::token::Token;
 
 /// What describes the bytes of a body, and is not true any more once a token is in it.
 const OF_THE_BYTES: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
@@ -72,6 +73,22 @@ pub(super) fn deliver(
             Ok(Response::from_parts(parts, ResponseBody::whole(Bytes::from(whole))))
         }
     }
+}
+
+/// Gives the browser of a session its new token; `max_age` is how long it keeps it.
+pub(super) fn rotated(
+    config: &Config,
+    token: &Token,
+    max_age: Option<Duration>,
+    response: &mut Response<ResponseBody>,
+) -> Result<(), Problem> {
+    let attributes = cookie::Attributes { max_age, ..config.token.cookie };
+    let name = config.token.credential.cookie();
+    let line = cookie::set_cookie(name, token.reveal(), &attributes)?;
+    cookie::put(response.headers_mut(), name, line);
+    // No cache may keep an answer with a token in it.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(())
 }
 
 /// Whether the parent of what the pointer names is an object.

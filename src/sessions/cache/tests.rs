@@ -147,6 +147,22 @@ fn a_load_does_not_land_when_its_session_is_forgotten_by_id_alone() {
 }
 
 #[test]
+fn a_newer_token_of_a_session_takes_the_place_of_the_one_before() {
+    let cache = cache(100);
+    runtime().block_on(async {
+        put(&cache, 1, NOW).await;
+        // Rotated on another gateway: the new token comes here before the word of it.
+        let load = |_| async { Ok(Loaded::Found(named(1, digest(2), NOW))) };
+        cache.get_or_load(&digest(2), NOW, load).await.unwrap();
+    });
+    assert!(cache.peek(&digest(1)).is_none() && cache.peek(&digest(2)).is_some());
+    validate(&cache, 100);
+    cache.forget_id(id(1));
+    assert!(cache.peek(&digest(2)).is_none());
+    validate(&cache, 100);
+}
+
+#[test]
 fn a_session_is_forgotten_under_its_id_and_under_its_token() {
     let cache = cache(100);
     let by_id = Digest::of_id(id(1).as_uuid().as_bytes());

@@ -1,11 +1,11 @@
 //! The administrator's calls.
 
-use super::{Postgres, events, search, user};
+use super::{Postgres, events, limit, search, user};
 use crate::clock::Timestamp;
 use crate::session::{EndReason, Record, SessionId, SuspendReason, UserId};
 use crate::store::{
-    Batch, By, Count, EventFilter, EventPosition, EventRow, Filter, Guard, Limit, Position, Reactivated, StoreError,
-    Suspended, User, UserChange, UserSettings,
+    Batch, By, Count, Crowds, Ended, EventFilter, EventPosition, EventRow, Filter, Guard, Limit, Position, Reactivated,
+    StoreError, Suspended, User, UserChange, UserSettings,
 };
 
 impl Postgres {
@@ -91,6 +91,28 @@ impl Postgres {
         let (call, mut client) = self.begin(self.timeout).await?;
         let reactivated = call.bounded(user::reactivate(&mut client, id, limit, by)).await;
         call.settle(client, reactivated)
+    }
+
+    pub(in crate::store) async fn crowds(
+        &self,
+        after: Option<&UserId>,
+        now: Timestamp,
+        idle_since: Option<Timestamp>,
+    ) -> Result<Crowds, StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let found = call.bounded(limit::crowds(&client, after, now, idle_since)).await;
+        call.settle(client, found)
+    }
+
+    pub(in crate::store) async fn evict_excess(
+        &self,
+        user: &UserId,
+        limit: Limit,
+        now: Timestamp,
+    ) -> Result<Vec<Ended>, StoreError> {
+        let (call, mut client) = self.begin(self.timeout).await?;
+        let evicted = call.bounded(limit::evict_excess(&mut client, user, limit, now)).await;
+        call.settle(client, evicted)
     }
 
     pub(in crate::store) async fn events(

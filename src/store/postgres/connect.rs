@@ -12,13 +12,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
-use tokio_postgres::{Client, Config};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use zeroize::Zeroizing;
 
 use super::PostgresSettings;
 use super::migrate::SCHEMA;
-use crate::store::{Source, StoreError};
+use crate::store::{Notify, Source, StoreError};
 
 /// A connection URL. It may hold a password, so nothing prints it.
 #[derive(Clone)]
@@ -62,10 +63,28 @@ const PARAMETERS: &[&str] = &[
     "user",
 ];
 
-/// A pool that connects as the settings say. Nothing is connected yet.
-pub(super) fn pool(settings: &PostgresSettings) -> Result<Pool, StoreError> {
+/// What it takes to connect as the settings say.
+pub(super) struct Connector {
+    config: Config,
+    tls: MakeRustlsConnect,
+}
+
+/// The part of a connection that has to be read for the other part to get answers.
+pub(super) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+impl Connector {
+    /// A connection beside the pool.
+    pub(super) async fn connect(&self) -> Result<(Client, Wire), StoreError> {
+        self.config.connect(self.tls.clone()).await.map_err(|error| StoreError::Unreachable(Box::new(error)))
+    }
+}
+
+/// What it takes to connect as the settings say, and a pool of such connections. Nothing is connected yet. The server is told
+/// that it is `sender` who makes the changes.
+pub(super) fn pool(settings: &PostgresSettings, sender: &str) -> Result<(Connector, Pool), StoreError> {
     let Target { mut config, root_cert } = parse(&settings.url)?;
     tell_limits(&mut config, settings.timeout);
+    tell_sender(&mut config, sender, settings.notify);
     config.connect_timeout(settings.connect_timeout);
     if config.get_application_name().is_none() {
         config.application_name("session-gateway");
@@ -75,18 +94,20 @@ pub(super) fn pool(settings: &PostgresSettings) -> Result<Pool, StoreError> {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
     let roots = roots(&config, settings.ca_file.as_deref().or(root_cert.as_deref()))?;
+    let connector = Connector { config, tls: MakeRustlsConnect::new(tls(roots)?) };
     let manager = Manager::from_config(
-        config,
-        MakeRustlsConnect::new(tls(roots)?),
+        connector.config.clone(),
+        connector.tls.clone(),
         // A closed connection is noticed without asking the server; one that breaks later costs one failed call.
         ManagerConfig { recycling_method: RecyclingMethod::Fast },
     );
-    Pool::builder(manager)
+    let pool = Pool::builder(manager)
         .max_size(usize::try_from(settings.pool_size.get()).unwrap_or(usize::MAX))
         .create_timeout(Some(settings.connect_timeout))
         .runtime(Runtime::Tokio1)
         .build()
-        .map_err(|error| StoreError::Failed(Box::new(error)))
+        .map_err(|error| StoreError::Failed(Box::new(error)))?;
+    Ok((connector, pool))
 }
 
 /// A connection to a database that is not ours, on which nothing can be changed. It ends with the client.
@@ -196,6 +217,14 @@ fn tell_limits(config: &mut Config, timeout: Duration) {
          -c idle_in_transaction_session_timeout={millis} -c search_path={SCHEMA}"
     );
     config.options(options.trim_start());
+}
+
+/// Says who makes the changes of this connection, for the triggers that tell others of them.
+fn tell_sender(config: &mut Config, sender: &str, notify: Notify) {
+    let given = config.get_options().unwrap_or_default();
+    let silent = if notify == Notify::Off { " -c session_gateway.notify=off" } else { "" };
+    let options = format!("{given} -c session_gateway.sender={sender}{silent}");
+    config.options(options);
 }
 
 fn roots_from(file: &Path) -> Result<RootCertStore, StoreError> {

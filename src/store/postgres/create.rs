@@ -41,15 +41,15 @@ macro_rules! make_room {
                  RETURNING s.id, s.token_hash, s.user_id, s.state_reason, s.ended_by), \
              logged AS (INSERT INTO events (at, kind, session_id, user_id, actor, detail) \
                  SELECT $2::timestamptz, CASE state_reason WHEN 'evicted' THEN $9::text ELSE $10::text END, id, user_id, \
-                 ended_by, json_build_object('reason', state_reason, 'for', $11::uuid) FROM ended) \
+                 ended_by, json_strip_nulls(json_build_object('reason', state_reason, 'for', $11::uuid)) FROM ended) \
              SELECT id, token_hash, state_reason FROM ended"
         )
     };
 }
 
 const COUNT: &str = concat!("SELECT count(*) ", live!());
-const KEEP_NEWEST: &str = make_room!("created_at");
-const KEEP_RECENT: &str = make_room!("last_seen_at");
+pub(super) const KEEP_NEWEST: &str = make_room!("created_at");
+pub(super) const KEEP_RECENT: &str = make_room!("last_seen_at");
 
 const INSERT: &str = "WITH created AS (INSERT INTO sessions (id, token_hash, user_id, roles, name, email, claims, \
      created_at, expires_at, last_seen_at, last_ip, user_agent, bound_ip, format, slide_ms, device) \

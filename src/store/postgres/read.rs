@@ -41,6 +41,12 @@ pub(super) async fn find(client: &Object, digest: &Digest) -> Result<Option<Foun
     Ok(Some(Found { record: record(&row)?, retired }))
 }
 
+pub(super) async fn clock(client: &Object) -> Result<Timestamp, Trouble> {
+    // By its whole name: it is not looked for among the functions that others may have made.
+    let statement = client.prepare_cached("SELECT session_gateway.database_time()").await?;
+    Ok(client.query_one(&statement, &[]).await?.try_get::<_, Time>(0)?.0)
+}
+
 pub(super) async fn get(client: &impl GenericClient, id: SessionId) -> Result<Option<Record>, Trouble> {
     let statement = client.prepare_cached(select!("", "WHERE s.id = $1")).await?;
     let found = client.query_opt(&statement, &[&id.as_uuid()]).await?;

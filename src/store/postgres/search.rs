@@ -60,6 +60,7 @@ impl Present {
         format!(
             "{table}.state <> 'ended' AND {table}.state = '{state}' \
              AND ({table}.expires_at IS NULL OR {table}.expires_at > {now}) AND {table}.last_seen_at >= {idle_since} \
+             AND ({table}.slide_ms IS NULL OR extract(epoch FROM {now} - {table}.last_seen_at) * 1000 < {table}.slide_ms) \
              AND (u.not_before IS NULL OR {table}.created_at >= u.not_before)"
         )
     }
@@ -70,7 +71,8 @@ impl Present {
             Phase::Active => self.fresh("s", "active"),
             Phase::Suspended => self.fresh("s", "suspended"),
             Phase::Expired => format!(
-                "s.state <> 'ended' AND (s.expires_at <= {now} OR s.last_seen_at < {idle_since}) \
+                "s.state <> 'ended' AND (s.expires_at <= {now} OR s.last_seen_at < {idle_since} \
+                 OR extract(epoch FROM {now} - s.last_seen_at) * 1000 >= s.slide_ms) \
                  AND (u.not_before IS NULL OR s.created_at >= u.not_before)"
             ),
             Phase::Ended => "(s.state = 'ended' OR s.created_at < u.not_before)".to_owned(),

@@ -21,7 +21,8 @@ const LOCK_BY_SESSION: &str = "SELECT u.enabled, u.max_sessions, u.audit_keep, u
      JOIN sessions s ON s.user_id = u.id WHERE s.id = $1 FOR UPDATE OF u";
 /// `$1` user, `$2` now, `$3` idle since, `$4` not before, `$5` a session that does not count.
 const COUNT_LIVE: &str = "SELECT count(*) FROM sessions WHERE user_id = $1 AND state <> 'ended' AND state = 'active' \
-     AND (expires_at IS NULL OR expires_at > $2) AND last_seen_at >= $3 AND created_at >= $4 \
+     AND (expires_at IS NULL OR expires_at > $2::timestamptz) AND last_seen_at >= $3 AND created_at >= $4 \
+     AND (slide_ms IS NULL OR extract(epoch FROM $2::timestamptz - last_seen_at) * 1000 < slide_ms) \
      AND id IS DISTINCT FROM $5::uuid";
 const SET: &str = "UPDATE users SET enabled = $2, max_sessions = $3, audit_keep = $4, not_before = $5 WHERE id = $1";
 /// `$1` user, `$2` created before that, or null for all, `$3` reason, `$4` now, `$5` actor, `$6` kind of event, `$7`

@@ -1,13 +1,13 @@
 //! The administrator's calls.
 
 use super::write::Entry;
-use super::{Sqlite, events, search, user};
+use super::{Sqlite, events, limit, search, user};
 use crate::clock::Timestamp;
 use crate::session::{EndReason, Record, SessionId, SuspendReason, UserId};
 use crate::store::schema::{self, kind};
 use crate::store::{
-    Batch, By, Count, EventFilter, EventPosition, EventRow, Filter, Guard, Limit, Position, Reactivated, StoreError,
-    Suspended, User, UserChange, UserSettings,
+    Batch, By, Count, Crowds, Ended, EventFilter, EventPosition, EventRow, Filter, Guard, Limit, Position, Reactivated,
+    StoreError, Suspended, User, UserChange, UserSettings,
 };
 
 impl Sqlite {
@@ -87,6 +87,26 @@ impl Sqlite {
     ) -> Result<Reactivated, StoreError> {
         let by = by.clone();
         self.write(move |db| user::reactivate(db, id, limit, &by)).await
+    }
+
+    pub(in crate::store) async fn crowds(
+        &self,
+        after: Option<&UserId>,
+        now: Timestamp,
+        idle_since: Option<Timestamp>,
+    ) -> Result<Crowds, StoreError> {
+        let after = after.cloned();
+        self.read(move |db| limit::crowds(db, after.as_ref(), now, idle_since)).await
+    }
+
+    pub(in crate::store) async fn evict_excess(
+        &self,
+        user: &UserId,
+        limit: Limit,
+        now: Timestamp,
+    ) -> Result<Vec<Ended>, StoreError> {
+        let user = user.clone();
+        self.write(move |db| limit::evict_excess(db, &user, limit, now)).await
     }
 
     pub(in crate::store) async fn events(

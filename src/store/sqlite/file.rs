@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub(super) struct DatabaseFile {
     /// The lock file once it is locked; the operating system gives the lock back with the last descriptor. Also keeps the
     /// threads from opening the file at the same time: only one of them can switch a new file to WAL.
     hold: Mutex<Option<File>>,
+    /// How many connections the writer has had.
+    writers: AtomicU64,
 }
 
 /// Why nothing can be done with the file. Shared by all the calls that it fails.
@@ -75,6 +78,7 @@ impl DatabaseFile {
             exclusive: settings.exclusive,
             timeout: settings.timeout,
             hold: Mutex::new(None),
+            writers: AtomicU64::new(0),
         }
     }
 
@@ -84,6 +88,17 @@ impl DatabaseFile {
 
     pub(super) const fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// How many connections the writer has had: what one of them counts means nothing to the next.
+    pub(super) fn writers(&self) -> u64 {
+        self.writers.load(Ordering::Relaxed)
+    }
+
+    /// A new connection for the writer.
+    pub(super) fn connect_writer(&self) -> Result<Connection, Failure> {
+        self.writers.fetch_add(1, Ordering::Relaxed);
+        self.connect()
     }
 
     /// A new connection, after the file's lock is ours if it has to be.

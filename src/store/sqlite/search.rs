@@ -82,6 +82,7 @@ impl Present {
         format!(
             "{table}.state <> 'ended' AND {table}.state = '{state}' \
              AND ({table}.expires_at IS NULL OR {table}.expires_at > {now}) AND {table}.last_seen_at >= {idle_since} \
+             AND ({table}.slide_ms IS NULL OR {now} - {table}.last_seen_at < {table}.slide_ms) \
              AND (u.not_before IS NULL OR {table}.created_at >= u.not_before)"
         )
     }
@@ -92,7 +93,7 @@ impl Present {
             Phase::Active => self.fresh("s", "active"),
             Phase::Suspended => self.fresh("s", "suspended"),
             Phase::Expired => format!(
-                "s.state <> 'ended' AND (s.expires_at <= {now} OR s.last_seen_at < {idle_since}) \
+                "s.state <> 'ended' AND (s.expires_at <= {now} OR s.last_seen_at < {idle_since} OR {now} - s.last_seen_at >= s.slide_ms) \
                  AND (u.not_before IS NULL OR s.created_at >= u.not_before)"
             ),
             Phase::Ended => "(s.state = 'ended' OR s.created_at < u.not_before)".to_owned(),
@@ -223,7 +224,7 @@ pub(super) fn end_batch(
         if *protected {
             batch.skipped += 1;
         } else {
-            batch.ended.extend(end(db, "id = :id", Value::Blob(id.to_vec()), None, reason, by)?);
+            batch.ended.extend(end(db, "id = :id", Value::Blob(id.to_vec()), None, (reason, kind::ENDED), by)?);
         }
     }
     if let Some((id, created_at, _)) = matched.last().filter(|_| matched.len() == BATCH as usize) {
@@ -239,7 +240,7 @@ pub(super) fn end(
     condition: &str,
     value: Value,
     before: Option<Timestamp>,
-    reason: EndReason,
+    (reason, kind): (EndReason, &'static str),
     by: &By,
 ) -> Result<Vec<Ended>, StoreError> {
     let sql =
@@ -252,7 +253,7 @@ pub(super) fn end(
     let gone = statement.query_map(given, write::gone)?.collect::<Result<Vec<_>, _>>()?;
     let mut ended = Vec::with_capacity(gone.len());
     for gone in gone {
-        let entry = Entry::of(kind::ENDED, by, schema::reason_detail(reason.name()));
+        let entry = Entry::of(kind, by, schema::reason_detail(reason.name()));
         Entry { session: Some(gone.id), user: Some(gone.user_id.clone()), ..entry }.insert(db)?;
         ended.push(gone.ended()?);
     }

@@ -34,6 +34,7 @@ fn count_live(
     let mut statement = db.prepare_cached(
         "SELECT count(*) FROM sessions WHERE user_id = :user AND state <> 'ended' AND state = 'active' \
          AND (expires_at IS NULL OR expires_at > :now) AND last_seen_at >= :idle_since \
+         AND (slide_ms IS NULL OR :now - last_seen_at < slide_ms) \
          AND created_at >= :not_before AND id IS NOT :but",
     )?;
     let given = named_params! {
@@ -81,8 +82,9 @@ pub(super) fn set_user(
     ])?;
     // What an earlier moment cut off without touching the rows stays dead when that moment is taken back.
     let before = old.not_before.max(new.not_before);
-    let of_user =
-        |before, reason| search::end(db, "user_id = :id", Value::Text(user.as_str().to_owned()), before, reason, by);
+    let of_user = |before, reason| {
+        search::end(db, "user_id = :id", Value::Text(user.as_str().to_owned()), before, (reason, kind::ENDED), by)
+    };
     let ended = match (new.enabled, before) {
         (false, _) => of_user(None, EndReason::UserDisabled)?,
         (true, Some(before)) => of_user(Some(before), EndReason::EndedByAdmin)?,

@@ -95,7 +95,7 @@ fn write_group(
 ) -> Result<(), Failure> {
     let db = match connection {
         Some(db) => db,
-        None => connection.insert(file.connect()?),
+        None => connection.insert(file.connect_writer()?),
     };
     let broken = |error| file.broken(error);
     // IMMEDIATE, so that nothing read inside can be out of date when it is written.

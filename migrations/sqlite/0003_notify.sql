@@ -1,0 +1,1 @@
+-- Here is nobody to be notified: one gateway has the file, and looks for itself whether others have written to it.
