@@ -2,7 +2,18 @@
 
 mod check;
 mod demo;
+mod events;
+mod explain;
+mod import;
+mod migrate;
+mod open;
+mod secret;
 mod serve;
+mod sessions;
+mod show;
+mod table;
+mod users;
+mod when;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -10,10 +21,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app;
-use crate::config::{Config, Invalid, Overrides, Sources};
-use crate::store::{Store, StoreError};
+use crate::config::{Invalid, Overrides, Sources};
 
+/// There was nothing to be found, or it was refused.
+const EXIT_REFUSED: u8 = 1;
+/// What was typed cannot be meant; clap's own status for it.
+const EXIT_USAGE: u8 = 2;
 /// `EX_CONFIG` of sysexits.h: the settings are wrong, and starting again will not help.
 const EXIT_CONFIG: u8 = 78;
 /// `EX_TEMPFAIL`: something else is away for now.
@@ -38,7 +51,20 @@ enum Command {
     /// Report every problem of the settings at once, and exit with 0 or 78.
     Check,
     /// Bring the store's schema up to date.
-    Migrate,
+    Migrate(migrate::Asked),
+    /// Say which way a request would go and why, without doing anything: exit with 0 (it would pass) or 1 (refused).
+    Explain(explain::Asked),
+    /// List, show, create, end, suspend and reactivate sessions.
+    #[command(subcommand)]
+    Sessions(sessions::Asked),
+    /// Show and change what is known about a user.
+    #[command(subcommand)]
+    Users(users::Asked),
+    /// Show the audit log.
+    Events(events::Asked),
+    /// Take over the sessions of an application, so that its users stay logged in.
+    #[command(subcommand)]
+    Import(import::Asked),
 }
 
 #[derive(Args, Debug)]
@@ -71,41 +97,12 @@ pub fn run() -> ExitCode {
         None | Some(Command::Serve) => serve::run(&settings.sources()),
         Some(Command::Demo) => demo::run(settings.listen),
         Some(Command::Check) => check::run(&settings.sources()),
-        Some(Command::Migrate) => migrate(&settings.sources()),
-    }
-}
-
-fn migrate(sources: &Sources) -> ExitCode {
-    let config = match Config::load(sources) {
-        Ok(config) => config,
-        Err(invalid) => return refuse(&invalid),
-    };
-    let migrated = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| StoreError::Failed(error.into()))
-        .and_then(|runtime| runtime.block_on(async { Store::open(&app::place(&config.store))?.migrate().await }));
-    match migrated {
-        Ok(migrated) if migrated.from == migrated.to => {
-            say(&format!("The store's schema is up to date: version {}.", migrated.to));
-            ExitCode::SUCCESS
-        }
-        Ok(migrated) => {
-            say(&format!("The store's schema was brought from version {} to {}.", migrated.from, migrated.to));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(&crate::error::causes(&error));
-            ExitCode::from(match error {
-                StoreError::Settings { .. } | StoreError::Schema(_) => EXIT_CONFIG,
-                StoreError::Unreachable(_)
-                | StoreError::Timeout(_)
-                | StoreError::Overloaded
-                | StoreError::Failed(_)
-                | StoreError::InUse(_) => EXIT_TEMPORARY,
-            })
-        }
+        Some(Command::Migrate(asked)) => open::run(migrate::run(&settings.sources(), asked)),
+        Some(Command::Sessions(asked)) => open::run(sessions::run(&settings.sources(), asked)),
+        Some(Command::Users(asked)) => open::run(users::run(&settings.sources(), asked)),
+        Some(Command::Events(asked)) => open::run(events::run(&settings.sources(), asked)),
+        Some(Command::Import(asked)) => open::run(import::run(&settings.sources(), asked)),
+        Some(Command::Explain(asked)) => open::run(explain::run(&settings.sources(), asked)),
     }
 }
 

@@ -8,6 +8,7 @@ mod auth;
 pub mod body;
 pub mod client;
 mod exchange;
+pub mod explain;
 mod forward;
 mod login_hook;
 mod login_page;
@@ -175,7 +176,16 @@ struct Located<'a> {
 }
 
 fn locate<'a>(client: &'a Client, request: &request::Parts) -> Result<Located<'a>, Problem> {
-    let config = &client.gate.config;
+    locate_from(&client.gate.config, client.peer, client.transport, request)
+}
+
+/// The same for a request that came from `peer` over `transport`.
+fn locate_from<'a>(
+    config: &'a Config,
+    peer: Option<IpAddr>,
+    transport: Scheme,
+    request: &request::Parts,
+) -> Result<Located<'a>, Problem> {
     // A TRACE would echo the session cookie to whoever asks; a tunnel would pass everything unseen.
     if matches!(request.method, Method::TRACE | Method::CONNECT) {
         return Err(Problem::new(Code::MethodNotAllowed));
@@ -185,7 +195,7 @@ fn locate<'a>(client: &'a Client, request: &request::Parts) -> Result<Located<'a
     }
     let target = Target::parse(&request.method, &request.uri)?;
     let own = Host::of(request.version, &request.headers, target.authority())?;
-    let caller = Caller::resolve(client.peer, client.transport, &request.headers, &config.server.trusted_proxies);
+    let caller = Caller::resolve(peer, transport, &request.headers, &config.server.trusted_proxies);
     let host = caller.host.or(own);
     let place = route::find(config, host.as_ref(), &request.method, &target)?;
     let host = host.and_then(|host| host.to_header_value(request.headers.get(HOST)));
@@ -212,6 +222,11 @@ async fn admit(
         Ok(Some(presented)) => check(gate, &presented, headers, client_ip, exchange).await,
         Err(problem) => Err(problem),
     };
+    excuse(auth, checked)
+}
+
+/// What a route makes of the verdict on the credential that came.
+fn excuse(auth: Auth, checked: Result<Permit, Problem>) -> Result<Permit, Problem> {
     match checked {
         // A dead token makes a request nobody's where nobody may pass. A store that cannot be asked does not: nobody
         // knows whose it is.

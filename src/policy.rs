@@ -24,6 +24,13 @@ pub struct Rules {
     pub idle_timeout: Option<Duration>,
 }
 
+impl Rules {
+    /// A stored User-Agent in the form in which [`check`] compares it; `None` where there is none, or none is compared.
+    pub fn fingerprint(&self, user_agent: Option<&str>) -> Option<Fingerprint> {
+        self.user_agent.zip(user_agent).map(|(rule, agent)| Fingerprint::of(agent.as_bytes(), rule.likeness))
+    }
+}
+
 /// How a request's User-Agent must agree with the session's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserAgentRule {

@@ -39,8 +39,8 @@ use crate::session::{Record, Session, SessionId, UserId};
 use crate::store::{Ended, Ending, Event, Position, Store, StoreError, Touch, Which};
 use crate::user_agent::Fingerprint;
 
-pub use self::create::{Created, NewLogin};
-pub use self::find::Found;
+pub use self::create::{Created, Drawn, NewLogin, Terms};
+pub use self::find::{Found, is_reuse};
 pub use self::sweep::Sweeping;
 
 /// All sessions, as one instance sees them. Cloning is cheap; all clones are the same.
@@ -189,8 +189,7 @@ impl Sessions {
 
     /// The fingerprint of a stored User-Agent under the policy in force.
     fn fingerprint(&self, record: &Record) -> Option<Fingerprint> {
-        let rule = self.inner.settings.rules.user_agent?;
-        record.user_agent.as_ref().map(|agent| Fingerprint::of(agent.as_bytes(), rule.likeness))
+        self.inner.settings.rules.fingerprint(record.user_agent.as_deref())
     }
 
     /// After a commit: no request of this instance finds these sessions as they were.

@@ -12,6 +12,7 @@
 
 mod contract;
 mod filter;
+pub mod foreign;
 mod news;
 mod postgres;
 mod schema;
@@ -29,7 +30,8 @@ use crate::token::Digest;
 use crate::user_agent::Device;
 
 pub use self::contract::{
-    Creation, Ended, Ending, Event, Found, Limit, NewSession, Offender, Position, Rotated, Rotation, Touch, Which,
+    Creation, Ended, Ending, Event, Found, Imported, ImportedSession, Limit, NewSession, Offender, Position, Rotated,
+    Rotation, Touch, Which,
 };
 pub use self::filter::{Batch, By, Count, EventFilter, EventPosition, EventRow, Filter, Guard, Matched};
 pub use self::news::{Ear, Hearing, News, Notice, Notify};
@@ -135,6 +137,13 @@ delegate! {
     /// # Errors
     /// When the store cannot be asked; the session then was not created, or nobody knows its token.
     create(new: NewSession) -> Creation;
+
+    /// Takes over sessions that began elsewhere, all in one transaction; says of each what became of it. Limits of sessions
+    /// are not looked at: they hold from the user's next login on.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; importing them again is safe.
+    import(sessions: Vec<ImportedSession>) -> Vec<Imported>;
 
     /// Binds an active session to the User-Agent and address of its first use, where it is not bound yet. The first of
     /// several callers wins; a value that is there stays.

@@ -42,8 +42,8 @@ def run(report, processes):
     report.check("Django is still running", django.process.poll() is None)
 
 
-def start(processes):
-    """A new project with one superuser; no file of it is touched."""
+def start(processes, settings=""):
+    """A new project with one superuser; no file of it is touched but for `settings`, which are added."""
     manage = [sys.executable, "-B", "manage.py"]
     project = processes.directory / "project"
     project.mkdir()
@@ -52,8 +52,10 @@ def start(processes):
         "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
         "DJANGO_SUPERUSER_EMAIL": "ann@example.org",
     }
+    subprocess.run([sys.executable, "-B", "-m", "django", "startproject", "site1", "."], cwd=project, check=True)
+    with open(project / "site1/settings.py", "a") as file:
+        file.write(settings)
     for command in (
-        [sys.executable, "-B", "-m", "django", "startproject", "site1", "."],
         [*manage, "migrate", "--verbosity", "0"],
         [*manage, "createsuperuser", "--noinput", "--verbosity", "0"],
     ):

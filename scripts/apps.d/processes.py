@@ -84,6 +84,8 @@ class Program:
 class Gateway:
     """A gateway with a store of its own."""
 
+    settings = None
+
     def __init__(self, program):
         self.program = program
         self.pid = program.process.pid
@@ -195,7 +197,9 @@ url = "http://127.0.0.1:{upstream_port}"
 {settings}
 """
         )
-        return Gateway(self.start("gateway", [self.gateway_program, "serve", "--config", file]))
+        gateway = Gateway(self.start("gateway", [self.gateway_program, "serve", "--config", file]))
+        gateway.settings = file
+        return gateway
 
     def show_logs(self):
         for program in self.programs:

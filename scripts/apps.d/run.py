@@ -11,6 +11,7 @@ from pathlib import Path
 
 import django_admin
 import files
+import moving
 import radicale_dav
 import spa
 from processes import Processes
@@ -18,6 +19,7 @@ from report import Report
 
 SCENARIOS = {
     "django": django_admin.run,
+    "moving": moving.run,
     "radicale": radicale_dav.run,
     "files": files.run,
     "spa": spa.run,

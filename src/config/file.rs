@@ -152,8 +152,19 @@ fn token(mut table: Table) -> Option<TokenSettings> {
         let key = if secure { "cookie_same_site" } else { "cookie_secure" };
         table.fault(key, message);
     }
+    let former = table.optional("former_cookie", |value| match text(value)?.as_str() {
+        "" => Ok(None),
+        name => cookie::CookieName::parse(name).map(Some),
+    });
+    let former = former.flatten();
+    if former.as_ref().is_some_and(|former| former.as_str() == cookie.as_str()) {
+        table.fault("former_cookie", "must be another one than cookie: the application's own, which it goes on using");
+    }
     match credential::Settings::new(schemes, cookie, forward) {
-        Ok(credential) => Some(TokenSettings { bytes, credential, cookie: attributes }),
+        Ok(credential) => {
+            let credential = credential.with_former_cookie(former);
+            Some(TokenSettings { bytes, credential, cookie: attributes })
+        }
         Err(message) => {
             table.fault("schemes", message);
             None

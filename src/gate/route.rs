@@ -125,6 +125,13 @@ fn same(a: Option<&Route>, b: Option<&Route>) -> bool {
     }
 }
 
+/// The place of the route that matches in the order of the file, and whether this is a login.
+pub(super) fn position(upstream: &Upstream, method: &Method, path: &str) -> (Option<usize>, bool) {
+    let (found, login) = part(upstream, method, path);
+    let position = found.and_then(|found| upstream.routes.iter().position(|route| std::ptr::eq(route, found)));
+    (position, login)
+}
+
 /// Whether a canonical path leads to a part of the application that nobody sees without a session.
 pub(super) fn needs_session(upstream: &Upstream, method: &Method, path: &str) -> bool {
     let (route, login) = part(upstream, method, path);

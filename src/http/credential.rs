@@ -18,6 +18,8 @@ use crate::token::{self, Shape};
 pub struct Settings {
     schemes: Vec<String>,
     cookie: CookieName,
+    /// The cookie that an application kept its own sessions in, before they were imported.
+    former: Option<CookieName>,
     forward: bool,
 }
 
@@ -30,13 +32,25 @@ impl Settings {
     pub fn new(schemes: Vec<String>, cookie: CookieName, forward: bool) -> Result<Self, String> {
         match schemes.iter().find(|scheme| scheme.is_empty() || !scheme.bytes().all(cookie::is_token_byte)) {
             Some(scheme) => Err(format!("{scheme:?} is no authorization scheme: it must be one word, such as Bearer.")),
-            None => Ok(Self { schemes, cookie, forward }),
+            None => Ok(Self { schemes, cookie, former: None, forward }),
         }
+    }
+
+    /// The same, looking at another cookie where nothing of ours is there: that of an application whose sessions were
+    /// imported. It stays the application's, which gets it.
+    #[must_use]
+    pub fn with_former_cookie(self, former: Option<CookieName>) -> Self {
+        Self { former, ..self }
     }
 
     /// The name of the session cookie.
     pub const fn cookie(&self) -> &CookieName {
         &self.cookie
+    }
+
+    /// The scheme under which a program best brings its token, if there is one.
+    pub fn scheme(&self) -> Option<&str> {
+        self.schemes.first().map(String::as_str)
     }
 
     /// What follows the scheme of an `Authorization` field, when the scheme is ours.
@@ -98,9 +112,20 @@ pub fn present<'h>(headers: &'h HeaderMap, settings: &Settings) -> Result<Option
             return judge(credentials.get(spaces..).unwrap_or_default(), Source::Header).map(Some);
         }
     }
+    if let Some(token) = only_value(headers, &settings.cookie)? {
+        return judge(token, Source::Cookie).map(Some);
+    }
+    let Some(former) = &settings.former else { return Ok(None) };
+    let token = only_value(headers, former)?;
+    // What cannot have been imported is the application's business alone.
+    Ok(token.and_then(|token| judge(token, Source::Cookie).ok()).filter(|found| found.shape == Shape::Plausible))
+}
+
+/// The value of a cookie, which may stand there several times if it is always the same.
+fn only_value<'h>(headers: &'h HeaderMap, name: &CookieName) -> Result<Option<&'h [u8]>, Problem> {
     let mut found: Option<&[u8]> = None;
     // An empty cookie is how applications clear one; it is no credential.
-    for value in cookie::values(headers, &settings.cookie).filter(|value| !value.is_empty()) {
+    for value in cookie::values(headers, name).filter(|value| !value.is_empty()) {
         match found {
             Some(first) if first != value => {
                 return Err(Problem::with_detail(
@@ -111,7 +136,7 @@ pub fn present<'h>(headers: &'h HeaderMap, settings: &Settings) -> Result<Option
             Some(_) | None => found = Some(value),
         }
     }
-    found.map(|token| judge(token, Source::Cookie)).transpose()
+    Ok(found)
 }
 
 fn judge(token: &[u8], source: Source) -> Result<Presented<'_>, Problem> {

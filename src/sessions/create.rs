@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::config::MaxSessions;
 use crate::error::{Code, Problem};
 use crate::metrics::StoreCall;
+use crate::policy::OnExceed;
 use crate::session::{Actor, EndReason, Format, Principal, Role, SessionId};
 use crate::store::{Creation, Crowd, Crowds, Limit, NewSession};
 use crate::token::Token;
@@ -41,6 +42,63 @@ pub struct NewLogin {
     pub device: Option<Device>,
 }
 
+/// What the settings say about every creation.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How many random bytes a token has.
+    pub token_bytes: usize,
+    /// What gives way when a user would have too many sessions.
+    pub on_exceed: OnExceed,
+    /// Sessions last used before this moment are idle and hold no place.
+    pub idle_since: Option<Timestamp>,
+}
+
+/// A session that is ready to be created.
+#[derive(Debug)]
+pub struct Drawn {
+    /// What the store is given.
+    pub new: NewSession,
+    /// The token for the client.
+    pub token: Token,
+    /// When the session expires unless it is used before; `None` is never.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl NewLogin {
+    /// Draws the id and the token of the session.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn draw(self, terms: Terms, now: Timestamp) -> Result<Drawn, getrandom::Error> {
+        let token = Token::generate(terms.token_bytes)?;
+        let id = SessionId::generate()?;
+        let ends_at = self.lifetime.map(|lifetime| now.plus(lifetime));
+        let slide = self.slide.map(whole_seconds);
+        let expires_at = ends_at.into_iter().chain(slide.map(|slide| now.plus(slide))).min();
+        let new = NewSession {
+            id,
+            digest: token.digest(),
+            principal: self.principal,
+            now,
+            expires_at: ends_at,
+            user_agent: self.user_agent,
+            ip: self.ip,
+            limit: Limit {
+                by_call: self.max_by_call,
+                by_policy: self.max_by_policy,
+                on_exceed: terms.on_exceed,
+                idle_since: terms.idle_since,
+            },
+            replaces: self.replaces,
+            actor: self.actor,
+            format: self.format,
+            slide,
+            device: self.device,
+        };
+        Ok(Drawn { new, token, expires_at })
+    }
+}
+
 /// A session just created. The token exists here and nowhere else.
 #[derive(Debug)]
 pub struct Created {
@@ -65,35 +123,16 @@ impl Sessions {
     /// [`Code::TooManySessions`] and [`Code::CreationRefused`] by the policy; [`Code::StoreUnavailable`] when the store
     /// cannot be asked; [`Code::Internal`] when the operating system gives no randomness.
     pub async fn create(&self, login: NewLogin, now: Timestamp) -> Result<Created, Problem> {
-        let random = |error: getrandom::Error| {
+        let terms = Terms {
+            token_bytes: self.inner.settings.token_bytes,
+            on_exceed: self.inner.settings.on_exceed,
+            idle_since: self.idle_since(now),
+        };
+        let Drawn { new, token, expires_at } = login.draw(terms, now).map_err(|error| {
             tracing::error!(%error, "the operating system gives no randomness: no session can be created");
             Problem::new(Code::Internal)
-        };
-        let token = Token::generate(self.inner.settings.token_bytes).map_err(random)?;
-        let id = SessionId::generate().map_err(random)?;
-        let ends_at = login.lifetime.map(|lifetime| now.plus(lifetime));
-        let slide = login.slide.map(whole_seconds);
-        let expires_at = ends_at.into_iter().chain(slide.map(|slide| now.plus(slide))).min();
-        let new = NewSession {
-            id,
-            digest: token.digest(),
-            principal: login.principal,
-            now,
-            expires_at: ends_at,
-            user_agent: login.user_agent,
-            ip: login.ip,
-            limit: Limit {
-                by_call: login.max_by_call,
-                by_policy: login.max_by_policy,
-                on_exceed: self.inner.settings.on_exceed,
-                idle_since: self.idle_since(now),
-            },
-            replaces: login.replaces,
-            actor: login.actor,
-            format: login.format,
-            slide,
-            device: login.device,
-        };
+        })?;
+        let (id, ends_at) = (new.id, new.expires_at);
         let (sessions, concerned) = (self.clone(), Concerned::User(new.principal.user.clone()));
         let creation = self.change(StoreCall::Create, concerned, async move {
             let creation = sessions.inner.store.create(new).await?;

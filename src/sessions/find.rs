@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cache::{Alias, AliasKind, Loaded};
 use super::{Circumstances, Concerned, Sessions};
-use crate::clock::{self, Moment, Uptime};
+use crate::clock::{self, Moment, Timestamp, Uptime};
 use crate::error::{Code, Problem};
 use crate::metrics::{Lookup, StoreCall};
 use crate::policy::Facts;
@@ -101,9 +101,7 @@ impl Sessions {
             None => self.load_id(alias.id, now.uptime).await,
         };
         match (&found.0, alias.kind) {
-            // Nothing more to be ended: the session itself says why it was.
-            (Ok(session), _) if matches!(session.state, State::Ended(_)) => found,
-            (Ok(_), AliasKind::Retired) if now.wall >= alias.until => {
+            (Ok(session), AliasKind::Retired) if is_reuse(session.state, alias.until, now.wall) => {
                 if let Err(problem) = self.end_reused(digest, alias.id, facts, now).await {
                     return (Err(problem), Lookup::Miss);
                 }
@@ -198,6 +196,12 @@ impl Sessions {
         let found = self.inner.store.find(&session.digest).await?;
         Ok(found.filter(|found| found.retired.is_none()).map(|found| found.record))
     }
+}
+
+/// Whether the use at `now` of a token that was rotated away, and was usable until then, ends its session. Of a session that
+/// has ended nothing more is to be ended: it says itself why it was.
+pub fn is_reuse(state: State, usable_until: Timestamp, now: Timestamp) -> bool {
+    now >= usable_until && !matches!(state, State::Ended(_))
 }
 
 /// Under what a session is cached that is named by its id.

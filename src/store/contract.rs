@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::policy::OnExceed;
-use crate::session::{Actor, EndReason, Format, Principal, Record, SessionId, UserId};
+use crate::session::{Actor, EndReason, Format, Principal, Record, SessionId, State, UserId};
 use crate::token::Digest;
 use crate::user_agent::Device;
 
@@ -40,6 +40,68 @@ pub struct NewSession {
     pub slide: Option<Duration>,
     /// What its User-Agent said, where it was known at creation.
     pub device: Option<Device>,
+}
+
+/// A session that began elsewhere and goes on here, with the token that its user holds already.
+#[derive(Clone, Debug)]
+pub struct ImportedSession {
+    /// Its id. A session with this id, or with this token, is left as it is.
+    pub id: SessionId,
+    /// The digest of its token.
+    pub digest: Digest,
+    /// Its owner.
+    pub principal: Principal,
+    /// Its state. What has ended did so when it was last used, as far as anybody knows.
+    pub state: State,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it expires; `None` is never.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last used.
+    pub last_seen_at: Timestamp,
+    /// From where it was last used. It is bound to the address of its first use here.
+    pub last_ip: Option<IpAddr>,
+    /// The User-Agent that it is bound to; `None` binds it at its first use.
+    pub user_agent: Option<String>,
+    /// Where it comes from, for the audit log.
+    pub origin: &'static str,
+    /// Who imports it.
+    pub actor: Actor,
+    /// When.
+    pub now: Timestamp,
+}
+
+impl ImportedSession {
+    /// The state's columns: its name, its reason, and when it ended.
+    pub(super) fn state_columns(&self) -> (&'static str, Option<&'static str>, Option<Timestamp>) {
+        match self.state {
+            State::Active => ("active", None, None),
+            State::Suspended(reason) => ("suspended", Some(reason.name()), None),
+            State::Ended(reason) => ("ended", Some(reason.name()), Some(self.last_seen_at)),
+        }
+    }
+
+    /// The detail of its event.
+    pub(super) fn detail(&self) -> String {
+        match self.state_columns() {
+            (_, None, _) => serde_json::json!({ "imported_from": self.origin }),
+            (state, Some(reason), _) => {
+                serde_json::json!({ "imported_from": self.origin, "state": state, "reason": reason })
+            }
+        }
+        .to_string()
+    }
+}
+
+/// What became of an imported session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imported {
+    /// It is there now.
+    Created,
+    /// It was there already; nothing was changed.
+    Exists,
+    /// Its user is disabled here; nothing was changed. Were it there, it would come to life when the user is enabled.
+    UserDisabled,
 }
 
 /// How many live sessions a user may have, and what gives way.

@@ -19,6 +19,7 @@ mod connect;
 mod create;
 mod end;
 mod events;
+mod import;
 mod limit;
 mod listen;
 mod migrate;
@@ -44,12 +45,13 @@ use deadpool_postgres::Pool;
 
 use self::connect::Connector;
 pub use self::connect::SecretUrl;
+pub(super) use self::connect::read_only;
 pub(super) use self::listen::Listener;
 pub(super) use self::poll::Poller;
-use super::schema::{self, MIGRATION_LIMIT};
+use super::schema::{self, IMPORT_LIMIT, MIGRATION_LIMIT};
 use super::{
-    Creation, Ended, Ending, Event, Found, Hearing, Migrated, NewSession, Notify, Offender, Position, Rotated,
-    Rotation, StoreError, Sweep, Swept, Touch, Which,
+    Creation, Ended, Ending, Event, Found, Hearing, Imported, ImportedSession, Migrated, NewSession, Notify, Offender,
+    Position, Rotated, Rotation, StoreError, Sweep, Swept, Touch, Which,
 };
 use crate::clock::Timestamp;
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
@@ -187,6 +189,12 @@ impl Postgres {
         let (call, mut client) = self.begin(self.timeout).await?;
         let created = call.bounded(create::create(&mut client, &new)).await;
         call.settle(client, created)
+    }
+
+    pub(super) async fn import(&self, sessions: Vec<ImportedSession>) -> Result<Vec<Imported>, StoreError> {
+        let (call, mut client) = self.begin(IMPORT_LIMIT).await?;
+        let imported = call.bounded(import::import(&mut client, &sessions)).await;
+        call.settle(client, imported)
     }
 
     pub(super) async fn bind(

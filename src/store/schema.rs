@@ -39,6 +39,9 @@ const _: () = assert!(SQLITE.len() == VERSION as usize && POSTGRES.len() == VERS
 /// only keeps a store that hangs from hanging its caller for ever.
 pub(super) const MIGRATION_LIMIT: Duration = Duration::from_secs(600);
 
+/// How long a batch of imported sessions may take.
+pub(super) const IMPORT_LIMIT: Duration = Duration::from_secs(60);
+
 /// Refuses a schema that this program does not know yet.
 pub(super) fn refuse_newer(found: u32) -> Result<(), StoreError> {
     if found > VERSION {

@@ -7,6 +7,7 @@
 mod admin;
 mod events;
 mod file;
+mod import;
 mod limit;
 #[cfg(test)]
 mod plans;
@@ -32,10 +33,10 @@ use tokio::sync::oneshot;
 use self::file::{DatabaseFile, Failure};
 pub(super) use self::watch::Watcher;
 use self::worker::{Job, Task};
-use super::schema::{self, MIGRATION_LIMIT};
+use super::schema::{self, IMPORT_LIMIT, MIGRATION_LIMIT};
 use super::{
-    Creation, Ended, Ending, Event, Found, Hearing, Migrated, NewSession, Offender, Position, Rotated, Rotation,
-    StoreError, Sweep, Swept, Touch, Which,
+    Creation, Ended, Ending, Event, Found, Hearing, Imported, ImportedSession, Migrated, NewSession, Offender,
+    Position, Rotated, Rotation, StoreError, Sweep, Swept, Touch, Which,
 };
 use crate::clock::{self, Timestamp};
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
@@ -144,6 +145,10 @@ impl Sqlite {
 
     pub(super) async fn create(&self, new: NewSession) -> Result<Creation, StoreError> {
         self.write(move |db| write::create(db, &new)).await
+    }
+
+    pub(super) async fn import(&self, sessions: Vec<ImportedSession>) -> Result<Vec<Imported>, StoreError> {
+        self.ask(&self.writer, IMPORT_LIMIT, move |db| import::import(db, &sessions)).await
     }
 
     pub(super) async fn bind(

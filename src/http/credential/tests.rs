@@ -242,3 +242,26 @@ fn a_scheme_must_be_one_word() {
         assert!(Settings::new(vec!["Bearer".to_owned(), bad.to_owned()], cookie, false).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn the_cookie_of_imported_sessions_counts_only_where_there_is_none_of_ours() {
+    let former = CookieName::parse("sessionid").unwrap();
+    let settings = settings().with_former_cookie(Some(former));
+    let (ours, theirs) = ("a".repeat(43), "b".repeat(32));
+    let found = |cookies: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, HeaderValue::try_from(cookies).unwrap());
+        present(&headers, &settings).map(|found| found.map(|found| String::from_utf8_lossy(found.token).into_owned()))
+    };
+    assert_eq!(found(&format!("sessionid={theirs}")), Ok(Some(theirs.clone())));
+    assert_eq!(found(&format!("sessionid={theirs}; __Host-session={ours}")), Ok(Some(ours.clone())));
+    assert_eq!(found(&format!("sessionid={theirs}; __Host-session=")), Ok(Some(theirs.clone())));
+    assert_eq!(found("sessionid=signed:by:the:app"), Ok(None), "what was never imported is the application's business");
+    assert_eq!(found(&format!("sessionid={theirs}; sessionid={ours}")).unwrap_err().code, Code::MalformedToken);
+
+    let mut headers = HeaderMap::new();
+    let cookies = format!("sessionid={theirs}; __Host-session={ours}");
+    headers.insert(COOKIE, HeaderValue::try_from(cookies).unwrap());
+    strip(&mut headers, &settings);
+    assert_eq!(headers.get(COOKIE).unwrap(), format!("sessionid={theirs}").as_str(), "and the application keeps it");
+}

@@ -95,11 +95,7 @@ pub(super) fn pool(settings: &PostgresSettings, sender: &str) -> Result<(Connect
         // Of several servers only the primary takes sessions.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
-    let roots = match (config.get_ssl_mode(), settings.ca_file.as_deref().or(root_cert.as_deref())) {
-        (SslMode::Disable, _) => RootCertStore::empty(),
-        (_, Some(file)) => roots_from(file)?,
-        (_, None) => system_roots(),
-    };
+    let roots = roots(&config, settings.ca_file.as_deref().or(root_cert.as_deref()))?;
     let connector = Connector { config, tls: MakeRustlsConnect::new(tls(roots)?) };
     let manager = Manager::from_config(
         connector.config.clone(),
@@ -114,6 +110,29 @@ pub(super) fn pool(settings: &PostgresSettings, sender: &str) -> Result<(Connect
         .build()
         .map_err(|error| StoreError::Failed(Box::new(error)))?;
     Ok((connector, pool))
+}
+
+/// A connection to a database that is not ours, on which nothing can be changed. It ends with the client.
+pub(in crate::store) async fn read_only(url: &SecretUrl, patience: Duration) -> Result<Client, StoreError> {
+    let Target { mut config, root_cert } = parse(url)?;
+    let given = config.get_options().unwrap_or_default();
+    let options = format!("{given} -c default_transaction_read_only=on");
+    config.options(options.trim_start()).connect_timeout(patience);
+    let roots = roots(&config, root_cert.as_deref())?;
+    let connected = config.connect(MakeRustlsConnect::new(tls(roots)?)).await;
+    let (client, connection) = connected.map_err(|error| StoreError::Unreachable(Box::new(error)))?;
+    // What goes wrong on it, the client's calls tell.
+    drop(tokio::spawn(connection));
+    Ok(client)
+}
+
+/// The certificates that may vouch for the server.
+fn roots(config: &Config, file: Option<&Path>) -> Result<RootCertStore, StoreError> {
+    match (config.get_ssl_mode(), file) {
+        (SslMode::Disable, _) => Ok(RootCertStore::empty()),
+        (_, Some(file)) => roots_from(file),
+        (_, None) => Ok(system_roots()),
+    }
 }
 
 #[derive(Debug)]
