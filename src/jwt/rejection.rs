@@ -1,0 +1,23 @@
+//! Why a token is not good.
+
+use std::borrow::Cow;
+
+/// Why a token is not good. What is said is about the token's form and rules, never its content.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// It is not valid, and never will be.
+    #[error("{0}")]
+    Invalid(Cow<'static, str>),
+    /// It was good until it expired.
+    #[error("the token has expired")]
+    Expired,
+    /// No key here bears the name of the one that it was signed with; its issuer may have a new one.
+    #[error("the token was signed with a key that is not known")]
+    UnknownKey,
+}
+
+impl Rejection {
+    pub(super) const fn invalid(sentence: &'static str) -> Self {
+        Self::Invalid(Cow::Borrowed(sentence))
+    }
+}
