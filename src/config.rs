@@ -4,9 +4,11 @@
 //! `upstream`), and every problem is reported at once with its key. What each key means to an operator is written in
 //! `gateway.toml`, the commented default that the tests load.
 
+mod assertion;
 mod audit;
 mod file;
 mod hearing;
+mod jwt;
 mod reader;
 mod session;
 mod sources;
@@ -19,8 +21,10 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::assertion::{Assertion, Bind};
 pub use self::audit::AuditSettings;
 pub use self::hearing::{Hearing, Notify};
+pub use self::jwt::{JwtSettings, KeySetSettings, KeySetUrl, SigningSettings};
 pub use self::reader::Fault;
 pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
@@ -57,6 +61,10 @@ pub struct Config {
     pub audit: AuditSettings,
     /// Which headers tell the application who is calling.
     pub identity: identity::Names,
+    /// Which signed tokens are accepted.
+    pub jwt: JwtSettings,
+    /// The gateway's own keys; `None` signs nothing.
+    pub signing: Option<SigningSettings>,
     /// Who may create sessions.
     pub services: Vec<Service>,
     /// What is logged, and how.

@@ -8,5 +8,7 @@ mod support;
 mod claims;
 #[path = "jwt/keys.rs"]
 mod keys;
+#[path = "jwt/settings.rs"]
+mod settings;
 #[path = "jwt/signing.rs"]
 mod signing;

@@ -119,6 +119,23 @@ impl Issuer {
     }
 }
 
+/// This text with the files of keys that examples name in place of `/run/secrets/…`.
+pub fn with_key_files(directory: &std::path::Path, text: &str) -> String {
+    let issuer = Issuer::new(Algorithm::EdDsa, None);
+    let secret = "0123456789abcdef0123456789abcdef\n".to_owned();
+    let mut text = text.to_owned();
+    for (name, content) in [
+        ("/run/secrets/signing.pem", &issuer.private),
+        ("/run/secrets/issuer.pem", &issuer.public),
+        ("/run/secrets/key", &secret),
+    ] {
+        let file = directory.join(name.rsplit('/').next().unwrap());
+        std::fs::write(&file, content).unwrap();
+        text = text.replace(name, &file.display().to_string());
+    }
+    text
+}
+
 /// A fresh RSA key of this size in PEM form, private and public.
 pub fn rsa(size: KeySize) -> (String, String) {
     let pair = RsaKeyPair::generate(size).unwrap();
