@@ -22,6 +22,7 @@ pub mod jwt;
 // Settings and sight.
 pub mod config;
 pub mod deadline;
+pub mod keyring;
 pub mod log;
 pub mod metrics;
 

@@ -17,7 +17,7 @@ use source::{arrows, climbs, production_lines, without_comments_and_strings};
 const LAYERS: [&[&str]; 9] = [
     &["error", "clock", "token", "user_agent", "session", "policy"],
     &["http", "jwt"],
-    &["config", "metrics", "log", "deadline"],
+    &["config", "metrics", "log", "deadline", "keyring"],
     &["store"],
     &["sessions"],
     &["api", "login"],

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::error::{Code, Problem};
+
 /// Why a token is not good. What is said is about the token's form and rules, never its content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -19,5 +21,17 @@ pub enum Rejection {
 impl Rejection {
     pub(super) const fn invalid(sentence: &'static str) -> Self {
         Self::Invalid(Cow::Borrowed(sentence))
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Invalid(sentence) => Self::with_detail(Code::InvalidToken, sentence),
+            Rejection::Expired => Self::new(Code::TokenExpired),
+            Rejection::UnknownKey => {
+                Self::with_detail(Code::InvalidToken, "The token was signed with a key that is not known.")
+            }
+        }
     }
 }
