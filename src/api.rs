@@ -6,6 +6,8 @@
 //! | `DELETE /_sessions`, `/_sessions/current`, `/_sessions/{id}` | session (`own`) |
 //! | `POST /_sessions/rotate` | session (`rotate`) |
 //! | `POST /_sessions` | service key (`issue`) |
+//! | `POST /_sessions/refresh` | refresh token (`refresh`) |
+//! | `GET /_sessions/.well-known/jwks.json` | anybody (`pair`) |
 //!
 //! `/_sessions/auth` is none of them: it is a question about another request, which `gate` answers.
 //!
@@ -15,15 +17,19 @@
 mod csrf;
 mod issue;
 mod own;
+mod pair;
 mod query;
+mod refresh;
 mod rotate;
 mod show;
+
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode, request};
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, Uptime};
 use crate::config::Config;
 use crate::error::{Code, Problem};
 use crate::http::Scheme;
@@ -49,8 +55,12 @@ pub struct Call<'a> {
     pub scheme: Scheme,
     /// The credential, if there is one.
     pub presented: Option<Presented<'a>>,
-    /// When.
+    /// The client's address.
+    pub client_ip: IpAddr,
+    /// When, by the wall clock …
     pub now: Timestamp,
+    /// … and by the monotonic one.
+    pub uptime: Uptime,
 }
 
 impl Call<'_> {
@@ -69,6 +79,10 @@ enum Endpoint {
     Current,
     /// `/_sessions/rotate`
     Rotate,
+    /// `/_sessions/refresh`
+    Refresh,
+    /// `/_sessions/.well-known/jwks.json`
+    KeySet,
     /// `/_sessions/{id}`
     One(SessionId),
 }
@@ -79,6 +93,8 @@ impl Endpoint {
             "" => Ok(Self::Collection),
             "/current" => Ok(Self::Current),
             "/rotate" => Ok(Self::Rotate),
+            "/refresh" => Ok(Self::Refresh),
+            "/.well-known/jwks.json" => Ok(Self::KeySet),
             rest => {
                 let id = rest.strip_prefix('/').filter(|id| !id.is_empty() && !id.contains('/'));
                 let id = id.ok_or_else(|| Problem::new(Code::NotFound))?;
@@ -92,16 +108,18 @@ impl Endpoint {
         match self {
             Self::Collection => "GET, HEAD, POST, DELETE",
             Self::Current => "GET, HEAD, DELETE",
-            Self::Rotate => "POST",
+            Self::Rotate | Self::Refresh => "POST",
+            Self::KeySet => "GET, HEAD",
             Self::One(_) => "DELETE",
         }
     }
 }
 
-/// What a call needs: a session, but for the one that services make with their own keys.
+/// What a call needs: a session, but for those that bring a key or a token of another kind, and for what is public.
 pub fn auth(method: &Method, path: &str) -> Auth {
     match Endpoint::of(path) {
-        Ok(Endpoint::Collection) if *method == Method::POST => Auth::Off,
+        Ok(Endpoint::Collection | Endpoint::Refresh) if *method == Method::POST => Auth::Off,
+        Ok(Endpoint::KeySet) if is_safe(method) => Auth::Off,
         Ok(_) | Err(_) => Auth::Required,
     }
 }
@@ -131,6 +149,8 @@ pub async fn answer(
         (Endpoint::Current, &Method::GET | &Method::HEAD) => own::current(&call, &permit).await,
         (Endpoint::Current, &Method::DELETE) => own::end_current(&call, &permit).await,
         (Endpoint::Rotate, &Method::POST) => rotate::rotate(&call, &permit).await,
+        (Endpoint::Refresh, &Method::POST) => refresh::refresh(&call, &request.headers, read).await,
+        (Endpoint::KeySet, &Method::GET | &Method::HEAD) => pair::key_set(&call),
         (Endpoint::One(id), &Method::DELETE) => own::end_one(&call, &permit, id).await,
         _ => Err(Problem { allow: Some(endpoint.methods()), ..Problem::new(Code::MethodNotAllowed) }),
     }
