@@ -13,6 +13,7 @@ import django_admin
 import files
 import radicale_dav
 import spa
+import tokens
 from processes import Processes
 from report import Report
 
@@ -21,6 +22,7 @@ SCENARIOS = {
     "radicale": radicale_dav.run,
     "files": files.run,
     "spa": spa.run,
+    "tokens": tokens.run,
 }
 
 
