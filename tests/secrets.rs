@@ -69,6 +69,14 @@ impl Client {
         (text("id"), text("token"))
     }
 
+    /// A session whose token was rotated away.
+    fn rotate(&mut self) {
+        let (_, token) = self.issue("rosa");
+        let response = self.send("POST", "/_sessions/rotate", &bearer(&token), "");
+        assert_eq!(response.status, 200, "{response:?}");
+        self.secrets.push(response.json()["token"].as_str().unwrap().to_owned());
+    }
+
     /// A session by the application's own login form.
     fn log_in(&mut self) -> String {
         let form = format!("username=bob&password={USER_PASSWORD}");
@@ -101,6 +109,7 @@ fn live(client: &mut Client, outage: Option<&Link>) {
     let (id, token) = client.issue("ann");
     let (_, other) = client.issue("ann");
     let cookie = client.log_in();
+    client.rotate();
 
     client.call(200, "GET", "/", &bearer(&token), "");
     client.call(200, "GET", "/page", &format!("Cookie: __Host-session={cookie}\r\n"), "");
