@@ -12,14 +12,14 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::config::{self, AccessLog, Config, StorePlace, StoreSettings};
+use crate::config::{self, AccessLog, AuditSettings, Config, StorePlace, StoreSettings};
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
 use crate::edge::{Worker, listen};
 use crate::gate::{Gate, Pool};
 use crate::log::access::AccessWriter;
 use crate::metrics::{SharedMetrics, WorkerMetrics};
-use crate::sessions::{self, Sessions};
+use crate::sessions::{self, Sessions, Sweeping};
 use crate::store::{self, Hearing, Notify, PostgresSettings, SecretUrl, SqliteSettings, Store, StoreError};
 
 /// Threads of the side runtime, which waits for the database and the operator, not for clients.
@@ -105,6 +105,7 @@ impl App {
 
         let shared = Arc::new(SharedMetrics::default());
         let store = side.block_on(async { Store::open(&place(&config.store)) }).map_err(StartError::Store)?;
+        store.claim().map_err(StartError::Store)?;
         let sessions = Sessions::new(store, side.handle().clone(), settings(&config), shared.clone());
         let (stop, stopping) = watch::channel(false);
         let (stop_tasks, tasks_stopping) = watch::channel(false);
@@ -118,6 +119,10 @@ impl App {
         if config.max_sessions.enforce_on_reload {
             let limits = config.max_sessions.clone();
             tasks.push(side.spawn(sessions.clone().enforce_limits_at_start(limits, tasks_stopping)));
+        }
+        if let Some(sweeping) = sweeping(&config.audit) {
+            // It stops with the listeners: what it does can wait, and requests in flight want the store to themselves.
+            tasks.push(side.spawn(sessions.clone().sweep(sweeping, stopping.clone())));
         }
 
         let metrics: Vec<Arc<WorkerMetrics>> = (0..count).map(|_| Arc::default()).collect();
@@ -284,6 +289,12 @@ fn hearing(settings: &StoreSettings) -> Hearing {
         config::Notify::Off => Notify::Off,
     };
     Hearing { notify, poll_interval: settings.hearing.poll_interval }
+}
+
+/// What the sweeper needs to know; `None` when there is to be none.
+fn sweeping(audit: &AuditSettings) -> Option<Sweeping> {
+    let AuditSettings { keep_per_user, keep_for, sweep_interval } = *audit;
+    Some(Sweeping { interval: sweep_interval?, keep_for, keep_per_user })
 }
 
 fn settings(config: &Config) -> sessions::Settings {

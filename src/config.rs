@@ -5,6 +5,7 @@
 //! `gateway.toml`, the commented default that the tests load.
 
 mod admin;
+mod audit;
 mod file;
 mod hearing;
 mod reader;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::admin::{Admin, Permission};
+pub use self::audit::AuditSettings;
 pub use self::hearing::{Hearing, Notify};
 pub use self::reader::Fault;
 pub use self::session::{SessionSettings, Span};
@@ -55,6 +57,8 @@ pub struct Config {
     pub cache: CacheSettings,
     /// Where sessions are kept.
     pub store: StoreSettings,
+    /// How long what is over is kept.
+    pub audit: AuditSettings,
     /// Which headers tell the application who is calling.
     pub identity: identity::Names,
     /// Who may see and end the sessions of others.

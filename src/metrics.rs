@@ -218,13 +218,15 @@ pub enum StoreCall {
     List,
     /// A batch of touches.
     Touch,
+    /// One batch of a sweep.
+    Sweep,
     /// Anything else.
     Other,
 }
 
 impl StoreCall {
     /// Every value, in the order of declaration.
-    pub const ALL: [Self; 6] = [Self::Find, Self::Create, Self::End, Self::List, Self::Touch, Self::Other];
+    pub const ALL: [Self; 7] = [Self::Find, Self::Create, Self::End, Self::List, Self::Touch, Self::Sweep, Self::Other];
 
     /// The metric label.
     pub const fn name(self) -> &'static str {
@@ -234,6 +236,7 @@ impl StoreCall {
             Self::End => "end",
             Self::List => "list",
             Self::Touch => "touch",
+            Self::Sweep => "sweep",
             Self::Other => "other",
         }
     }
@@ -269,6 +272,14 @@ pub struct SharedMetrics {
     pub cached_absent: Gauge,
     /// Access-log lines lost because the disk was too slow.
     pub log_lines_dropped: Counter,
+    /// Sessions that were removed from the store because they were over for long enough.
+    pub swept_sessions: Counter,
+    /// Events that were removed from the store.
+    pub swept_events: Counter,
+    /// Tokens that were removed from the store after they had been rotated away.
+    pub swept_tokens: Counter,
+    /// Sweeps that came to their end, from the first batch to the last.
+    pub sweeps: Histogram,
     /// Panics in request handlers, each of which was one request's 500.
     pub panics: Counter,
 }

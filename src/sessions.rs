@@ -15,6 +15,7 @@ mod health;
 mod hear;
 mod rotate;
 mod settle;
+mod sweep;
 mod tasks;
 mod touch;
 
@@ -40,6 +41,7 @@ use crate::user_agent::Fingerprint;
 
 pub use self::create::{Created, Drawn, NewLogin, Terms};
 pub use self::find::{Found, is_reuse};
+pub use self::sweep::Sweeping;
 
 /// All sessions, as one instance sees them. Cloning is cheap; all clones are the same.
 #[derive(Clone, Debug)]

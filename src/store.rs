@@ -17,6 +17,7 @@ mod news;
 mod postgres;
 mod schema;
 mod sqlite;
+mod sweep;
 mod user;
 
 use std::net::IpAddr;
@@ -36,6 +37,7 @@ pub use self::filter::{Batch, By, Count, EventFilter, EventPosition, EventRow, F
 pub use self::news::{Ear, Hearing, News, Notice, Notify};
 pub use self::postgres::{PostgresSettings, SecretUrl};
 pub use self::sqlite::SqliteSettings;
+pub use self::sweep::{Retention, Stage, Sweep, Swept};
 pub use self::user::{Crowd, Crowds, Reactivated, Suspended, User, UserChange, UserSettings};
 pub use crate::policy::OnExceed;
 
@@ -277,6 +279,12 @@ delegate! {
     /// # Errors
     /// When the store cannot be asked, or the operating system has no randomness to give.
     secret(name: &str) -> [u8; 32];
+    /// Removes some of what nobody needs any more, in one short transaction, and says where to go on. Of several gateways
+    /// on one PostgreSQL only one does so at a time.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; asking again is safe.
+    sweep(sweep: Sweep) -> Swept;
 }
 
 /// What [`Store::migrate`] did.
@@ -327,6 +335,18 @@ impl Store {
         }
     }
 
+    /// Makes the store this gateway's own where only one can have it. What else is in its way may still go away, and is told
+    /// by the calls.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another gateway has it.
+    pub fn claim(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.claim(),
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
     /// The time by the store's own clock, where it has one that all its gateways share.
     ///
     /// # Errors
@@ -335,6 +355,14 @@ impl Store {
         match self {
             Self::Sqlite(_) => Ok(None),
             Self::Postgres(store) => store.clock().await.map(Some),
+        }
+    }
+
+    /// How many rows one call of a sweep should remove: few enough that nobody who waits for the store notices.
+    pub const fn sweep_batch(&self) -> u32 {
+        match self {
+            Self::Sqlite(_) => sqlite::SWEEP_BATCH,
+            Self::Postgres(_) => postgres::SWEEP_BATCH,
         }
     }
 

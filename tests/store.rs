@@ -40,6 +40,8 @@ mod fixture;
 mod importing;
 #[path = "store/living.rs"]
 mod living;
+#[path = "store/plans.rs"]
+mod plans;
 #[path = "store/postgres_alone.rs"]
 mod postgres_alone;
 #[path = "store/rotating.rs"]
@@ -50,5 +52,7 @@ mod schema;
 mod searching;
 #[path = "store/sqlite_alone.rs"]
 mod sqlite_alone;
+#[path = "store/sweeping.rs"]
+mod sweeping;
 #[path = "store/users.rs"]
 mod users;

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{EXIT_CONFIG, complain, refuse};
+use super::{EXIT_CONFIG, EXIT_TEMPORARY, complain, refuse};
 use crate::app::{App, StartError};
 use crate::config::{Config, Sources};
 use crate::log;
+use crate::store::StoreError;
 
 pub(super) fn run(sources: &Sources) -> ExitCode {
     let config = match Config::load(sources) {
@@ -23,6 +24,8 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         Err(error) => {
             complain(&error.to_string());
             match error {
+                // It may be the one that this one is to take the place of.
+                StartError::Store(StoreError::InUse(_)) => ExitCode::from(EXIT_TEMPORARY),
                 StartError::Listen { .. } | StartError::Store(_) | StartError::AccessLog { .. } => {
                     ExitCode::from(EXIT_CONFIG)
                 }

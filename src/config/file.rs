@@ -12,7 +12,7 @@ use http::header::HeaderName;
 use super::reader::{Table, list, text};
 use super::{
     AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, StorePlace, StoreSettings,
-    TokenSettings, admin, hearing, session, upstream,
+    TokenSettings, admin, audit, hearing, session, upstream,
 };
 use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
@@ -52,6 +52,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
     let token = token(root.table("token"));
     let cache = cache(root.table("cache"));
     let store = store(root.table("store"));
+    let audit = audit::read(root.table("audit"));
     let log = log(root.table("log"));
     drop(root);
     if upstreams.len() != expected {
@@ -67,6 +68,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
         logout_everywhere,
         cache,
         store: store?,
+        audit,
         identity: identity?,
         admin,
         services,

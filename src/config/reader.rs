@@ -278,7 +278,7 @@ pub(super) fn list<T>(value: &Value, item: impl Fn(&Value) -> Result<T, String>)
     value.as_array().ok_or_else(|| "must be a list: [\"…\", \"…\"]".to_owned())?.iter().map(item).collect()
 }
 
-fn duration(value: &Value) -> Result<Option<Duration>, String> {
+pub(super) fn duration(value: &Value) -> Result<Option<Duration>, String> {
     // A bare 0 is clear; any other bare number lacks its unit.
     if value.to_i128() == Some(0) {
         return Ok(None);

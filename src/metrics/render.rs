@@ -113,6 +113,18 @@ impl Page {
             "Access-log lines lost because the disk was too slow.",
             &shared.log_lines_dropped,
         );
+        self.head("gateway_swept_rows_total", "counter", "Rows removed from the store because they were old, by kind.");
+        for (kind, counter) in [
+            ("session", &shared.swept_sessions),
+            ("event", &shared.swept_events),
+            ("retired_token", &shared.swept_tokens),
+        ] {
+            self.line("gateway_swept_rows_total", &[("kind", kind)], counter.get());
+        }
+        self.head("gateway_sweep_duration_seconds", "histogram", "Sweeps of the store that came to their end.");
+        let Histogram { buckets, sum_micros } = &shared.sweeps;
+        let bucket = |at: usize| buckets.get(at).map_or(0, Counter::get);
+        self.histogram("gateway_sweep_duration_seconds", None, bucket, sum_micros.get());
         self.counter("gateway_panics_total", "Panics in request handlers.", &shared.panics);
         for (name, help, gauge) in [
             ("gateway_store_up", "1 while the store answers.", &shared.store_up),

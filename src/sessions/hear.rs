@@ -20,8 +20,8 @@ use crate::store::{Ear, Hearing, News, Notice, StoreError};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// … doubling, up to here.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Whoever has heard for so long begins with the first pause again.
-const STEADY: Duration = Duration::from_secs(10);
+/// Whoever has heard for so long tries again at once.
+const STEADY: Duration = Duration::from_secs(1);
 /// For how long after a call without an answer the own changes are heeded like those of others.
 const DOUBT: Duration = Duration::from_secs(60);
 
@@ -79,7 +79,7 @@ impl Sessions {
                     self.inner.ears.deaf.store(true, Ordering::Relaxed);
                     self.inner.metrics.listen_up.set(0);
                     if clock::uptime().since(began) >= STEADY {
-                        pause = FIRST_PAUSE;
+                        pause = Duration::ZERO;
                     }
                     error
                 }
@@ -94,7 +94,7 @@ impl Sessions {
                 tracing::warn!(error = causes(&error), "changes by other gateways cannot be heard of yet");
             }
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         }
     }
 

@@ -27,6 +27,7 @@ mod poll;
 mod read;
 mod rotate;
 mod search;
+mod sweep;
 mod user;
 mod value;
 mod write;
@@ -50,12 +51,15 @@ pub(super) use self::poll::Poller;
 use super::schema::{self, IMPORT_LIMIT, MIGRATION_LIMIT};
 use super::{
     Creation, Ended, Ending, Event, Found, Hearing, Imported, ImportedSession, Migrated, NewSession, Notify, Offender,
-    Position, Rotated, Rotation, StoreError, Touch, Which,
+    Position, Rotated, Rotation, StoreError, Sweep, Swept, Touch, Which,
 };
 use crate::clock::Timestamp;
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
 use crate::token::Digest;
 use crate::user_agent::Device;
+
+/// How many rows one call of a sweep removes.
+pub(super) const SWEEP_BATCH: u32 = 500;
 
 /// How the PostgreSQL store is reached.
 #[derive(Clone, Debug)]
@@ -77,7 +81,7 @@ pub struct PostgresSettings {
     /// Certificates (PEM) of the authorities that may vouch for the server, instead of the system's. `sslrootcert` in
     /// the URL says the same; this one counts.
     pub ca_file: Option<PathBuf>,
-    /// How the changes of others are heard of; with [`Notify::Off`] the own ones are not told either.
+    /// How the changes of others are heard of. But for [`Notify::Listen`], the own ones are not told either.
     pub notify: Notify,
 }
 
@@ -255,6 +259,12 @@ impl Postgres {
         let (call, client) = self.begin(self.timeout).await?;
         let recorded = call.bounded(write::record(&client, &event)).await;
         call.settle(client, recorded)
+    }
+
+    pub(super) async fn sweep(&self, sweep: Sweep) -> Result<Swept, StoreError> {
+        let (call, mut client) = self.begin(self.timeout).await?;
+        let swept = call.bounded(sweep::sweep(&mut client, &sweep)).await;
+        call.settle(client, swept)
     }
 }
 

@@ -18,18 +18,20 @@ pub(super) const SQLITE: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_sessions.sql"),
     include_str!("../../migrations/sqlite/0002_rotation.sql"),
     include_str!("../../migrations/sqlite/0003_notify.sql"),
-    include_str!("../../migrations/sqlite/0004_admin.sql"),
+    include_str!("../../migrations/sqlite/0004_retention.sql"),
+    include_str!("../../migrations/sqlite/0005_admin.sql"),
 ];
 /// The PostgreSQL migrations; the n-th makes version n.
 pub(super) const POSTGRES: &[&str] = &[
     include_str!("../../migrations/postgres/0001_sessions.sql"),
     include_str!("../../migrations/postgres/0002_rotation.sql"),
     include_str!("../../migrations/postgres/0003_notify.sql"),
-    include_str!("../../migrations/postgres/0004_admin.sql"),
+    include_str!("../../migrations/postgres/0004_retention.sql"),
+    include_str!("../../migrations/postgres/0005_admin.sql"),
 ];
 
 /// The version that this program needs.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 
 const _: () = assert!(SQLITE.len() == VERSION as usize && POSTGRES.len() == VERSION as usize);
 

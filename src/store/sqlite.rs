@@ -9,9 +9,12 @@ mod events;
 mod file;
 mod import;
 mod limit;
+#[cfg(test)]
+mod plans;
 mod read;
 mod rotate;
 mod search;
+mod sweep;
 mod user;
 mod watch;
 mod worker;
@@ -27,15 +30,15 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use self::file::DatabaseFile;
+use self::file::{DatabaseFile, Failure};
 pub(super) use self::watch::Watcher;
 use self::worker::{Job, Task};
 use super::schema::{self, IMPORT_LIMIT, MIGRATION_LIMIT};
 use super::{
     Creation, Ended, Ending, Event, Found, Hearing, Imported, ImportedSession, Migrated, NewSession, Offender,
-    Position, Rotated, Rotation, StoreError, Touch, Which,
+    Position, Rotated, Rotation, StoreError, Sweep, Swept, Touch, Which,
 };
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
 use crate::token::Digest;
 use crate::user_agent::Device;
@@ -55,6 +58,8 @@ pub struct SqliteSettings {
 /// How many calls may wait for the writer, and how many for the readers.
 const QUEUE: usize = 1024;
 const READERS: usize = 2;
+/// How many rows one call of a sweep removes: every other change waits for it.
+pub(super) const SWEEP_BATCH: u32 = 25;
 
 /// The embedded store. Its threads end when the last clone is dropped.
 #[derive(Clone)]
@@ -94,6 +99,22 @@ impl Sqlite {
         // The writer does what it is asked one after the other: behind this, nothing is under way any more whose caller has
         // given up waiting.
         self.write(|_| Ok(())).await
+    }
+
+    /// Takes the file's lock, or says who has it. Who is just going away is waited for. Anything else that is in the way may
+    /// be gone when the file is needed.
+    pub(super) fn claim(&self) -> Result<(), StoreError> {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        const PAUSE: Duration = Duration::from_millis(10);
+
+        let began = clock::uptime();
+        loop {
+            match self.file.claim() {
+                Err(Failure::InUse(_)) if clock::uptime().since(began) < PATIENCE => std::thread::sleep(PAUSE),
+                Err(Failure::InUse(sentence)) => return Err(StoreError::InUse(sentence)),
+                Ok(()) | Err(_) => return Ok(()),
+            }
+        }
     }
 
     /// What notices the commits of other processes.
@@ -191,6 +212,10 @@ impl Sqlite {
     pub(super) async fn record(&self, event: Event) -> Result<(), StoreError> {
         let entry = write::Entry::from(event);
         self.write(move |db| entry.insert(db)).await
+    }
+
+    pub(super) async fn sweep(&self, sweep: Sweep) -> Result<Swept, StoreError> {
+        self.write(move |db| sweep::sweep(db, &sweep)).await
     }
 
     async fn read<T, W>(&self, work: W) -> Result<T, StoreError>

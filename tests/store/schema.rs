@@ -4,6 +4,9 @@ use session_gateway::store::{Migrated, Store, StoreError};
 
 use crate::fixture::{Fixture, at};
 
+/// The schema that this program needs.
+const VERSION: u32 = 5;
+
 #[tokio::test]
 async fn sqlite_an_empty_database_is_reported_and_migrated() {
     an_empty_database_is_reported_and_migrated(Fixture::empty_sqlite()).await;
@@ -18,10 +21,11 @@ async fn an_empty_database_is_reported_and_migrated(fixture: Fixture) {
     let refused = fixture.store.check().await.unwrap_err();
     assert!(matches!(refused, StoreError::Schema(_)), "{refused:?}");
     let sentence = refused.to_string();
-    assert!(sentence.contains("version 0, this program needs 4; run `session-gateway migrate`"), "{sentence}");
-    assert_eq!(fixture.store.migrate().await.unwrap(), Migrated { from: 0, to: 4 });
+    let expected = format!("version 0, this program needs {VERSION}; run `session-gateway migrate`");
+    assert!(sentence.contains(&expected), "{sentence}");
+    assert_eq!(fixture.store.migrate().await.unwrap(), Migrated { from: 0, to: VERSION });
     fixture.store.check().await.unwrap();
-    assert_eq!(fixture.store.migrate().await.unwrap(), Migrated { from: 4, to: 4 });
+    assert_eq!(fixture.store.migrate().await.unwrap(), Migrated { from: VERSION, to: VERSION });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,7 +48,7 @@ async fn gateways_that_start_together_migrate_once(fixture: Fixture) {
     let mut first = 0;
     for task in tasks {
         let migrated = task.await.unwrap().unwrap();
-        assert_eq!(migrated.to, 4);
+        assert_eq!(migrated.to, VERSION);
         first += usize::from(migrated.from == 0);
     }
     assert_eq!(first, 1);
@@ -54,12 +58,13 @@ async fn gateways_that_start_together_migrate_once(fixture: Fixture) {
 
 both! {
     async fn a_newer_schema_is_refused_and_left_alone(fixture) {
-        fixture.execute("UPDATE schema_version SET version = 7").await.unwrap();
+        fixture.execute("UPDATE schema_version SET version = 700").await.unwrap();
         for refused in [fixture.store.check().await.unwrap_err(), fixture.store.migrate().await.unwrap_err()] {
             assert!(matches!(refused, StoreError::Schema(_)), "{refused:?}");
-            assert!(refused.to_string().contains("version 7, this program needs 4"), "{refused}");
+            let expected = format!("version 700, this program needs {VERSION}");
+            assert!(refused.to_string().contains(&expected), "{refused}");
         }
-        assert!(fixture.rows("schema_version").await[0].contains('7'));
+        assert!(fixture.rows("schema_version").await[0].contains("700"));
     }
 
     async fn what_was_written_is_there_for_the_next_gateway(fixture) {

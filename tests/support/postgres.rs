@@ -162,13 +162,18 @@ impl Cluster {
         }
     }
 
-    /// Sends a signal (`STOP`, `CONT`) to the server and all of its processes.
+    /// Sends a signal (`STOP`, `CONT`, `KILL`) to the server and all of its processes.
     pub fn signal(&self, signal: &str) {
+        run(Command::new("kill").arg(format!("-{signal}")).args(self.processes()));
+    }
+
+    /// The ids of the server and all of its processes; the server is the first.
+    pub fn processes(&self) -> Vec<String> {
         let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
         let postmaster = file.lines().next().unwrap().trim();
         let children = Command::new("pgrep").args(["-P", postmaster]).output().unwrap();
         let children = String::from_utf8(children.stdout).unwrap();
-        run(Command::new("kill").arg(format!("-{signal}")).arg(postmaster).args(children.split_whitespace()));
+        std::iter::once(postmaster).chain(children.split_whitespace()).map(str::to_owned).collect()
     }
 
     pub fn fresh_database(&self) -> Database {

@@ -163,6 +163,23 @@ fn a_newer_token_of_a_session_takes_the_place_of_the_one_before() {
 }
 
 #[test]
+fn all_sessions_of_a_user_are_forgotten_and_nobody_else_s() {
+    let cache = cache(100);
+    let by_id = Digest::of_id(id(3).as_uuid().as_bytes());
+    runtime().block_on(async {
+        put(&cache, 1, NOW).await;
+        put(&cache, 2, NOW).await;
+        let load = |_| async { Ok(Loaded::Found(named(3, by_id, NOW))) };
+        cache.get_or_load(&by_id, NOW, load).await.unwrap();
+    });
+    cache.forget_user(&UserId::parse("bob").unwrap());
+    assert_eq!(cache.len().0, 3);
+    cache.forget_user(&UserId::parse("ann").unwrap());
+    assert_eq!(cache.len().0, 0);
+    validate(&cache, 100);
+}
+
+#[test]
 fn a_session_is_forgotten_under_its_id_and_under_its_token() {
     let cache = cache(100);
     let by_id = Digest::of_id(id(1).as_uuid().as_bytes());

@@ -73,9 +73,11 @@ pub(super) struct Connector {
 pub(super) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 impl Connector {
-    /// A connection beside the pool.
+    /// A connection beside the pool, by another name in the server's list of connections.
     pub(super) async fn connect(&self) -> Result<(Client, Wire), StoreError> {
-        self.config.connect(self.tls.clone()).await.map_err(|error| StoreError::Unreachable(Box::new(error)))
+        let mut config = self.config.clone();
+        config.application_name(format!("{} listen", self.config.get_application_name().unwrap_or_default()));
+        config.connect(self.tls.clone()).await.map_err(|error| StoreError::Unreachable(Box::new(error)))
     }
 }
 
@@ -219,10 +221,10 @@ fn tell_limits(config: &mut Config, timeout: Duration) {
     config.options(options.trim_start());
 }
 
-/// Says who makes the changes of this connection, for the triggers that tell others of them.
+/// Says who makes the changes of this connection, for the triggers that tell others of them; or that nobody listens.
 fn tell_sender(config: &mut Config, sender: &str, notify: Notify) {
     let given = config.get_options().unwrap_or_default();
-    let silent = if notify == Notify::Off { " -c session_gateway.notify=off" } else { "" };
+    let silent = if notify == Notify::Listen { "" } else { " -c session_gateway.notify=off" };
     let options = format!("{given} -c session_gateway.sender={sender}{silent}");
     config.options(options);
 }

@@ -53,6 +53,9 @@ impl fmt::Debug for Listener {
 struct Line {
     client: Arc<Client>,
     wire: Wire,
+    sender: Arc<str>,
+    /// Whether a notification of our own has arrived.
+    tested: bool,
     heard: VecDeque<Notice>,
     /// The question whether the connection lives: first a pause, then the wait for the answer.
     question: Question,
@@ -68,14 +71,19 @@ impl Listener {
     pub(in crate::store) async fn attach(&mut self) -> Result<(), StoreError> {
         self.line = None;
         let limit = self.postgres.timeout;
-        let line = timeout(limit, Line::open(&self.postgres)).await.map_err(|_| StoreError::Timeout(limit))??;
+        let late = |_| StoreError::Timeout(limit);
+        let mut line = timeout(limit, Line::open(&self.postgres)).await.map_err(late)??;
+        // A pooler between us and the server takes the LISTEN and keeps the notifications to itself. So one is sent from
+        // another connection, and has to arrive.
+        line.while_hearing(self.postgres.notify_self()).await??;
+        timeout(limit, line.until_tested()).await.map_err(|_| StoreError::Failed(NOT_THROUGH.into()))??;
         self.line = Some(line);
         Ok(())
     }
 
     pub(in crate::store) async fn next(&mut self) -> Result<Notice, StoreError> {
         let Some(line) = &mut self.line else { return Err(StoreError::Unreachable("not attached".into())) };
-        let next = line.next(&self.postgres.sender, self.postgres.timeout).await;
+        let next = line.next(self.postgres.timeout).await;
         if next.is_err() {
             self.line = None;
         }
@@ -85,44 +93,32 @@ impl Listener {
 
 impl Line {
     async fn open(postgres: &Postgres) -> Result<Self, StoreError> {
-        let limit = postgres.timeout;
         let (client, wire) = postgres.connector.connect().await?;
         let client = Arc::new(client);
-        let question = ask(client.clone(), limit);
-        let mut line = Self { client, wire, heard: VecDeque::new(), question };
+        let question = ask(client.clone(), postgres.timeout);
+        let sender = postgres.sender.clone();
+        let mut line = Self { client, wire, sender, tested: false, heard: VecDeque::new(), question };
         let client = line.client.clone();
-        let listened = line.while_hearing(&postgres.sender, client.batch_execute("LISTEN session_gateway")).await?;
-        listened.map_err(unreachable)?;
-        // A pooler between us and the server takes the LISTEN and keeps the notifications to itself. So one is sent from
-        // another connection, and has to arrive.
-        line.while_hearing(&postgres.sender, postgres.notify_self()).await??;
-        timeout(limit, line.until_heard_self(&postgres.sender)).await.map_err(|_| {
-            StoreError::Failed(
-                "a notification sent by ourselves did not arrive: LISTEN does not work through a connection pooler in \
-                 transaction mode; give store.url an address that leads to PostgreSQL itself, or set store.notify = \"poll\""
-                    .into(),
-            )
-        })??;
+        line.while_hearing(client.batch_execute("LISTEN session_gateway")).await?.map_err(unreachable)?;
         Ok(line)
     }
 
     /// Waits for `work`, which needs this connection to be read, and keeps what is heard meanwhile.
-    async fn while_hearing<T>(&mut self, sender: &str, work: impl Future<Output = T>) -> Result<T, StoreError> {
+    async fn while_hearing<T>(&mut self, work: impl Future<Output = T>) -> Result<T, StoreError> {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
-                heard = hear(&mut self.wire, sender) => {
-                    if let Some(notice) = heard?.filter(|notice| !is_test(notice)) {
-                        self.keep(notice);
-                    }
-                }
+                heard = hear(&mut self.wire, &self.sender) => self.keep(heard?),
             }
         }
     }
 
-    fn keep(&mut self, notice: Notice) {
-        if self.heard.len() == KEPT {
+    fn keep(&mut self, heard: Option<Notice>) {
+        let Some(notice) = heard else { return };
+        if is_test(&notice) {
+            self.tested |= notice.own;
+        } else if self.heard.len() == KEPT {
             self.heard.clear();
             self.heard.push_back(Notice { news: News::Anything, own: false, at: None });
         } else {
@@ -130,27 +126,21 @@ impl Line {
         }
     }
 
-    async fn until_heard_self(&mut self, sender: &str) -> Result<(), StoreError> {
-        loop {
-            match hear(&mut self.wire, sender).await? {
-                Some(notice) if is_test(&notice) => return Ok(()),
-                Some(notice) => self.keep(notice),
-                None => {}
-            }
+    async fn until_tested(&mut self) -> Result<(), StoreError> {
+        while !self.tested {
+            let heard = hear(&mut self.wire, &self.sender).await?;
+            self.keep(heard);
         }
+        Ok(())
     }
 
-    async fn next(&mut self, sender: &str, limit: Duration) -> Result<Notice, StoreError> {
+    async fn next(&mut self, limit: Duration) -> Result<Notice, StoreError> {
         loop {
             if let Some(notice) = self.heard.pop_front() {
                 return Ok(notice);
             }
             tokio::select! {
-                heard = hear(&mut self.wire, sender) => {
-                    if let Some(notice) = heard?.filter(|notice| !is_test(notice)) {
-                        return Ok(notice);
-                    }
-                }
+                heard = hear(&mut self.wire, &self.sender) => self.keep(heard?),
                 answer = &mut self.question => {
                     answer?;
                     self.question = ask(self.client.clone(), limit);
@@ -159,6 +149,9 @@ impl Line {
         }
     }
 }
+
+const NOT_THROUGH: &str = "a notification sent by ourselves did not arrive: LISTEN does not work through a connection pooler in \
+    transaction mode; give store.url an address that leads to PostgreSQL itself, or set store.notify = \"poll\"";
 
 /// After a pause, asks whether the connection lives. The answer comes only while the connection is read.
 fn ask(client: Arc<Client>, limit: Duration) -> Question {
@@ -187,9 +180,9 @@ fn unreachable(error: tokio_postgres::Error) -> StoreError {
     StoreError::Unreachable(Box::new(error))
 }
 
-/// Whether it is the one with which the connection is tried out.
+/// Whether it is one with which somebody tries a connection out.
 fn is_test(notice: &Notice) -> bool {
-    notice.own && matches!(&notice.news, News::Sessions(ids) if ids.is_empty())
+    matches!(&notice.news, News::Sessions(ids) if ids.is_empty())
 }
 
 /// The payload of [`is_test`].
@@ -271,6 +264,7 @@ mod tests {
     #[test]
     fn the_test_of_a_connection_is_no_news() {
         assert!(is_test(&read(&test("me"), "me")));
-        assert!(!is_test(&read(&test("me"), "other")));
+        assert!(is_test(&read(&test("other"), "me")));
+        assert!(!is_test(&read(&format!("{}{}", test("me"), write(&ids(1))), "me")));
     }
 }

@@ -105,10 +105,20 @@ impl DatabaseFile {
     pub(super) fn connect(&self) -> Result<Connection, Failure> {
         // Nothing panics under this lock; were it poisoned, what it guards would still be whole.
         let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
+        self.claim_once(&mut hold)?;
+        self.open().map_err(|source| self.unopened(source))
+    }
+
+    /// Makes the file's lock ours if it has to be.
+    pub(super) fn claim(&self) -> Result<(), Failure> {
+        self.claim_once(&mut self.hold.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn claim_once(&self, hold: &mut Option<File>) -> Result<(), Failure> {
         if self.exclusive && hold.is_none() {
             *hold = Some(self.lock()?);
         }
-        self.open().map_err(|source| self.unopened(source))
+        Ok(())
     }
 
     /// Sorts an error of a whole transaction.
@@ -129,7 +139,8 @@ impl DatabaseFile {
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(Failure::InUse(format!(
-                "the database file {} is in use by another gateway; several gateways need PostgreSQL to share sessions",
+                "the database file {} is in use by another gateway: stop that one, or give this one a file of its own \
+                 (store.url); several gateways share sessions through PostgreSQL",
                 self.path.display()
             ))),
             Err(TryLockError::Error(error)) => Err(self.unopened(error.into())),
