@@ -7,6 +7,8 @@
 //! | `POST /_sessions/rotate` | session (`rotate`) |
 //! | `POST /_sessions` | service key (`issue`) |
 //! | everything under `/_sessions/admin` | session of an administrator (`admin`) |
+//! | `POST /_sessions/refresh` | refresh token (`refresh`) |
+//! | `GET /_sessions/.well-known/jwks.json` | anybody (`pair`) |
 //!
 //! `/_sessions/auth` is none of them: it is a question about another request, which `gate` answers.
 //!
@@ -19,7 +21,9 @@ mod csrf;
 mod cursor;
 mod issue;
 mod own;
+mod pair;
 mod query;
+mod refresh;
 mod rotate;
 mod show;
 
@@ -30,7 +34,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode, request};
 
 pub use self::rotate::max_age;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, Uptime};
 use crate::config::Config;
 use crate::error::{Code, Problem};
 use crate::http::credential::{Presented, Source};
@@ -58,8 +62,10 @@ pub struct Call<'a> {
     pub presented: Option<Presented<'a>>,
     /// The client's address.
     pub ip: IpAddr,
-    /// When.
+    /// When, by the wall clock …
     pub now: Timestamp,
+    /// … and by the monotonic one.
+    pub uptime: Uptime,
 }
 
 impl Call<'_> {
@@ -80,6 +86,10 @@ enum Endpoint {
     Rotate,
     /// `/_sessions/admin/…`
     Admin,
+    /// `/_sessions/refresh`
+    Refresh,
+    /// `/_sessions/.well-known/jwks.json`
+    KeySet,
     /// `/_sessions/{id}`
     One(SessionId),
 }
@@ -91,6 +101,8 @@ impl Endpoint {
             "/current" => Ok(Self::Current),
             "/rotate" => Ok(Self::Rotate),
             _ if target::under(path, admin::PREFIX) => Ok(Self::Admin),
+            "/refresh" => Ok(Self::Refresh),
+            "/.well-known/jwks.json" => Ok(Self::KeySet),
             rest => {
                 let id = rest.strip_prefix('/').filter(|id| !id.is_empty() && !id.contains('/'));
                 let id = id.ok_or_else(|| Problem::new(Code::NotFound))?;
@@ -104,7 +116,8 @@ impl Endpoint {
         match self {
             Self::Collection => "GET, HEAD, POST, DELETE",
             Self::Current => "GET, HEAD, DELETE",
-            Self::Rotate => "POST",
+            Self::Rotate | Self::Refresh => "POST",
+            Self::KeySet => "GET, HEAD",
             // Each of them has its own.
             Self::Admin => "GET, HEAD, POST, PUT, DELETE",
             Self::One(_) => "DELETE",
@@ -112,10 +125,11 @@ impl Endpoint {
     }
 }
 
-/// What a call needs: a session, but for the one that services make with their own keys.
+/// What a call needs: a session, but for those that bring a key or a token of another kind, and for what is public.
 pub fn auth(method: &Method, path: &str) -> Auth {
     match Endpoint::of(path) {
-        Ok(Endpoint::Collection) if *method == Method::POST => Auth::Off,
+        Ok(Endpoint::Collection | Endpoint::Refresh) if *method == Method::POST => Auth::Off,
+        Ok(Endpoint::KeySet) if is_safe(method) => Auth::Off,
         Ok(_) | Err(_) => Auth::Required,
     }
 }
@@ -146,6 +160,8 @@ pub async fn answer(
         (Endpoint::Current, &Method::DELETE) => own::end_current(&call, &permit).await,
         (Endpoint::Rotate, &Method::POST) => rotate::rotate(&call, &permit).await,
         (Endpoint::Admin, _) => admin::answer(&call, &permit, request, read).await,
+        (Endpoint::Refresh, &Method::POST) => refresh::refresh(&call, &request.headers, read).await,
+        (Endpoint::KeySet, &Method::GET | &Method::HEAD) => pair::key_set(&call),
         (Endpoint::One(id), &Method::DELETE) => own::end_one(&call, &permit, id).await,
         _ => Err(Problem { allow: Some(endpoint.methods()), ..Problem::new(Code::MethodNotAllowed) }),
     }

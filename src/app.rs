@@ -16,7 +16,8 @@ use crate::config::{self, AccessLog, AuditSettings, Config, StorePlace, StoreSet
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
 use crate::edge::{Worker, listen};
-use crate::gate::{Gate, Pool};
+use crate::gate::{Assertions, Gate, Pool};
+use crate::keyring::KeyRing;
 use crate::log::access::AccessWriter;
 use crate::metrics::{SharedMetrics, WorkerMetrics};
 use crate::sessions::{self, Sessions, Sweeping};
@@ -110,6 +111,7 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let (stop_tasks, tasks_stopping) = watch::channel(false);
         let (dying, died) = watch::channel(false);
+        let keys = KeyRing::new(&config.jwt, config.signing.as_ref(), shared.clone());
         let mut tasks = vec![
             side.spawn(sessions.clone().keep_store_up(tasks_stopping.clone())),
             side.spawn(sessions.clone().hear_others(hearing(&config.store), tasks_stopping.clone())),
@@ -118,12 +120,17 @@ impl App {
         ];
         if config.max_sessions.enforce_on_reload {
             let limits = config.max_sessions.clone();
-            tasks.push(side.spawn(sessions.clone().enforce_limits_at_start(limits, tasks_stopping)));
+            tasks.push(side.spawn(sessions.clone().enforce_limits_at_start(limits, tasks_stopping.clone())));
         }
         if let Some(sweeping) = sweeping(&config.audit) {
             // It stops with the listeners: what it does can wait, and requests in flight want the store to themselves.
             tasks.push(side.spawn(sessions.clone().sweep(sweeping, stopping.clone())));
         }
+        if let Some(keys) = keys.clone() {
+            let sessions = sessions.clone();
+            tasks.push(side.spawn(keys.keep_fresh(tasks_stopping, move || sessions.forget_signed())));
+        }
+        let assertions = Arc::new(Assertions::new(config.signing.as_ref(), shared.clone()));
 
         let metrics: Vec<Arc<WorkerMetrics>> = (0..count).map(|_| Arc::default()).collect();
         if let Some(listener) = ops_listener {
@@ -138,6 +145,8 @@ impl App {
             let gate = Arc::new(Gate {
                 config: config.clone(),
                 sessions: sessions.clone(),
+                keys: keys.clone(),
+                assertions: assertions.clone(),
                 pool: Pool::new(pool),
                 deadlines: Arc::new(Deadlines::default()),
                 metrics,

@@ -5,9 +5,11 @@
 //! `gateway.toml`, the commented default that the tests load.
 
 mod admin;
+mod assertion;
 mod audit;
 mod file;
 mod hearing;
+mod jwt;
 mod reader;
 mod session;
 mod sources;
@@ -21,8 +23,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::admin::{Admin, Permission};
+pub use self::assertion::{Assertion, Bind};
 pub use self::audit::AuditSettings;
 pub use self::hearing::{Hearing, Notify};
+pub use self::jwt::{JwtSettings, KeySetSettings, KeySetUrl, SigningSettings};
 pub use self::reader::Fault;
 pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
@@ -63,6 +67,10 @@ pub struct Config {
     pub identity: identity::Names,
     /// Who may see and end the sessions of others.
     pub admin: Admin,
+    /// Which signed tokens are accepted.
+    pub jwt: JwtSettings,
+    /// The gateway's own keys; `None` signs nothing.
+    pub signing: Option<SigningSettings>,
     /// Who may create sessions.
     pub services: Vec<Service>,
     /// What is logged, and how.

@@ -12,7 +12,7 @@ pub enum Fault {
     Client,
     /// The application behind us.
     Upstream,
-    /// The session store.
+    /// The session store, or another place that must be asked first.
     Store,
     /// Our own: a bug.
     Ours,
@@ -125,6 +125,8 @@ codes! {
     UnsupportedMediaType => "unsupported_media_type", 415, Client, Debug, "The request's body must be application/json.";
     /// The store cannot be asked, so nothing is known about the session.
     StoreUnavailable => "store_unavailable", 503, Store, Warn, "The session store cannot be reached. Try again in a moment.";
+    /// The keys of a token's issuer were never fetched, so nothing is known about the token.
+    KeysUnavailable => "keys_unavailable", 503, Store, Warn, "The keys that signed tokens are checked with cannot be fetched. Try again in a moment.";
     /// The application cannot be reached, or broke off.
     UpstreamUnreachable => "upstream_unreachable", 502, Upstream, Warn, "The application cannot be reached.";
     /// The application did not answer in time.

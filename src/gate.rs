@@ -4,6 +4,7 @@
 //! exchange for the log. `pass` is the main line: canonical target, route, credential, session, policy, identity, and on
 //! to the application. It is one function that calls functions; nothing between two of its lines can be configured away.
 
+mod assertion;
 mod auth;
 pub mod body;
 pub mod client;
@@ -25,6 +26,7 @@ use http::header::{HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, request};
 use hyper::body::Incoming;
 
+pub use self::assertion::Assertions;
 use self::body::{RequestBody, ResponseBody};
 use self::client::Client;
 use self::exchange::{Exchange, Verdict};
@@ -37,10 +39,12 @@ use crate::error::{Code, Level, Problem};
 use crate::http::credential::{self, Presented};
 use crate::http::forwarding;
 use crate::http::{Caller, Host, Scheme, Target};
+use crate::jwt;
+use crate::keyring::KeyRing;
 use crate::log::access::AccessBuffer;
 use crate::metrics::{Counter, SharedMetrics, WorkerMetrics};
 use crate::policy::{self, Auth, Facts, Notes, Permit};
-use crate::session::Session;
+use crate::session::{Format, Session};
 use crate::sessions::Sessions;
 use crate::token::{Digest, Shape};
 
@@ -51,6 +55,10 @@ pub struct Gate {
     pub config: Arc<Config>,
     /// The sessions.
     pub sessions: Sessions,
+    /// The keys of signed tokens; `None` when none are accepted.
+    pub keys: Option<KeyRing>,
+    /// The assertions that were signed for applications.
+    pub assertions: Arc<Assertions>,
     /// The worker's connections to applications.
     pub pool: Pool,
     /// The worker's limits of time.
@@ -140,6 +148,7 @@ async fn pass(
                 presented: shown,
                 ip: located.client_ip,
                 now: gate.sessions.at(exchange.began).wall,
+                uptime: exchange.began.uptime,
             };
             let answered = api::answer(call, admitted, request, async |bound| body.read_whole(bound).await);
             match Box::pin(answered).await {
@@ -245,9 +254,13 @@ async fn check(
     exchange: &mut Exchange,
 ) -> Result<Permit, Problem> {
     let now = gate.sessions.at(exchange.began);
-    if presented.shape != Shape::Plausible {
-        return Err(Problem::new(Code::UnknownToken));
-    }
+    let signer = match presented.shape {
+        Shape::Plausible => None,
+        Shape::Foreign | Shape::Malformed => match &gate.keys {
+            Some(keys) if jwt::is_shaped(presented.token) => Some(keys),
+            Some(_) | None => return Err(Problem::new(Code::UnknownToken)),
+        },
+    };
     let user_agent = headers.get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
     // Zero stands for "no memo".
     let agent_memo = gate.memo.hash_one(user_agent) | 1;
@@ -258,11 +271,20 @@ async fn check(
         Some(known) => known,
         None => {
             exchange.waited = true;
-            Box::pin(gate.sessions.load(&digest, &facts, now)).await
+            match signer {
+                None => Box::pin(gate.sessions.load(&digest, &facts, now)).await,
+                Some(keys) => Box::pin(gate.sessions.load_signed(&digest, presented.token, keys, now)).await,
+            }
         }
     };
     gate.metrics.looked_up(how);
     let session = found?;
+    if session.format == Format::Jwt && signer.is_none() {
+        return Err(Problem::with_detail(
+            Code::InvalidToken,
+            "A refresh token opens nothing; it gets a new access token.",
+        ));
+    }
     let permit = match policy::check(session.clone(), &facts, gate.sessions.rules(), now.wall) {
         Ok(permit) => permit,
         Err(refusal) => {

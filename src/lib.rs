@@ -15,12 +15,14 @@ pub mod session;
 pub mod token;
 pub mod user_agent;
 
-// Tools on HTTP messages: pure functions. They come before the settings, which are read into their types.
+// Tools on HTTP messages and tokens: pure functions. They come before the settings, which are read into their types.
 pub mod http;
+pub mod jwt;
 
 // Settings and sight.
 pub mod config;
 pub mod deadline;
+pub mod keyring;
 pub mod log;
 pub mod metrics;
 

@@ -154,6 +154,16 @@ impl Lookup {
     }
 }
 
+/// A counter for each code.
+#[derive(Debug)]
+struct PerCode([LocalCounter; Code::ALL.len()]);
+
+impl Default for PerCode {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| LocalCounter::default()))
+    }
+}
+
 /// What one worker counts.
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
@@ -169,7 +179,7 @@ pub struct WorkerMetrics {
     pub redirected: LocalCounter,
     /// Requests given up before there was a response.
     pub abandoned: LocalCounter,
-    refused: [LocalCounter; Code::ALL.len()],
+    refused: PerCode,
     lookups: [LocalCounter; Lookup::ALL.len()],
     /// From the first byte of a request's handling to the end of its response.
     pub duration: LocalHistogram,
@@ -192,7 +202,7 @@ pub struct WorkerMetrics {
 impl WorkerMetrics {
     /// Counts a refusal.
     pub fn refused(&self, code: Code) {
-        if let Some(counter) = self.refused.get(code.index()) {
+        if let Some(counter) = self.refused.0.get(code.index()) {
             counter.increment();
         }
     }
@@ -280,6 +290,16 @@ pub struct SharedMetrics {
     pub swept_tokens: Counter,
     /// Sweeps that came to their end, from the first batch to the last.
     pub sweeps: Histogram,
+    /// Signed tokens whose signature and claims were looked at.
+    pub jwt_checks: Counter,
+    /// Key sets fetched.
+    pub jwks_fetches: Counter,
+    /// Key sets that could not be fetched or used.
+    pub jwks_failures: Counter,
+    /// Keys of the set fetched last.
+    pub jwks_keys: Gauge,
+    /// Assertions signed for applications.
+    pub assertions: Counter,
     /// Panics in request handlers, each of which was one request's 500.
     pub panics: Counter,
 }

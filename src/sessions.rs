@@ -13,6 +13,7 @@ mod find;
 mod follow;
 mod health;
 mod hear;
+mod jwt;
 mod rotate;
 mod settle;
 mod sweep;

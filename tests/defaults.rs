@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what cannot be read fails the test")]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,10 +74,8 @@ fn its_examples_are_good_settings() {
         .collect();
     assert!(uncommented.lines().any(|line| line.starts_with("[[upstream.login]]")), "{uncommented}");
     let directory = tempfile::TempDir::new().unwrap();
-    let key = directory.path().join("key");
-    fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
     let file = directory.path().join("gateway.toml");
-    fs::write(&file, uncommented.replace("/run/secrets/key", &key.display().to_string())).unwrap();
+    fs::write(&file, support::issuer::with_key_files(directory.path(), &uncommented)).unwrap();
     load(file);
 }
 

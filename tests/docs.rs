@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what cannot be read fails the test")]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,16 +76,13 @@ fn the_table_of_metrics_has_every_figure_and_no_other() {
 #[test]
 fn every_example_of_settings_is_good() {
     let directory = tempfile::TempDir::new().unwrap();
-    let secret = directory.path().join("key");
-    fs::write(&secret, "0123456789abcdef0123456789abcdef\n").unwrap();
     let file = directory.path().join("gateway.toml");
     let mut checked = 0;
     for document in documents() {
         for block in read(&document).split("```toml\n").skip(1) {
             let mut text = block.split("```").next().unwrap().to_owned();
-            for name in ["/run/secrets/key", "login.key"] {
-                text = text.replace(name, &secret.display().to_string());
-            }
+            text = text.replace("login.key", "/run/secrets/key");
+            text = support::issuer::with_key_files(directory.path(), &text);
             if !text.contains("[[upstream]]") {
                 text.push_str("\n[[upstream]]\nurl = \"http://127.0.0.1:3000\"\n");
             }

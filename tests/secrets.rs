@@ -12,8 +12,10 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
+use session_gateway::jwt::Algorithm;
 use session_gateway::token::Digest;
 use support::client::{Connection, Response};
+use support::issuer::Issuer;
 use support::link::Link;
 use support::postgres::fresh_database;
 use support::program::{Program, command};
@@ -31,8 +33,19 @@ const FOREIGN_TOKEN: &str = "canary.foreign.token";
 const MALFORMED_TOKEN: &str = "canary,malformed,token";
 const QUERY_TOKEN: &str = "canary-query-token-3Vb5";
 
-const ALL: [&str; 8] =
-    [SERVICE_KEY, STORE_PASSWORD, USER_PASSWORD, WRONG_KEY, UNKNOWN_TOKEN, FOREIGN_TOKEN, MALFORMED_TOKEN, QUERY_TOKEN];
+const SIGNING_SECRET: &str = "canary-signing-secret-5Xc6-0123456789abcdef";
+
+const ALL: [&str; 9] = [
+    SIGNING_SECRET,
+    SERVICE_KEY,
+    STORE_PASSWORD,
+    USER_PASSWORD,
+    WRONG_KEY,
+    UNKNOWN_TOKEN,
+    FOREIGN_TOKEN,
+    MALFORMED_TOKEN,
+    QUERY_TOKEN,
+];
 
 /// A client that remembers every response but those that issue a token.
 struct Client {
@@ -69,6 +82,25 @@ impl Client {
         (text("id"), text("token"))
     }
 
+    /// A session whose user holds signed tokens, refreshed once. The newest access token and refresh token.
+    fn issue_signed(&mut self, user: &str) -> (String, String) {
+        let json = "Content-Type: application/json\r\n";
+        let headers = format!("Authorization: Bearer {SERVICE_KEY}\r\n{json}");
+        let body = json!({ "user": user, "format": "jwt" }).to_string();
+        let issued = self.send("POST", "/_sessions", &headers, &body);
+        assert_eq!(issued.status, 201, "{issued:?}");
+        let body = json!({ "refresh_token": issued.json()["refresh_token"] }).to_string();
+        let refreshed = self.send("POST", "/_sessions/refresh", json, &body);
+        assert_eq!(refreshed.status, 200, "{refreshed:?}");
+        for answer in [issued.json(), refreshed.json()] {
+            let text = |key: &str| answer[key].as_str().unwrap().to_owned();
+            self.secrets.extend([text("access_token"), text("refresh_token")]);
+        }
+        let answer = refreshed.json();
+        let text = |key: &str| answer[key].as_str().unwrap().to_owned();
+        (text("access_token"), text("refresh_token"))
+    }
+
     /// A session by the application's own login form.
     fn log_in(&mut self) -> String {
         let form = format!("username=bob&password={USER_PASSWORD}");
@@ -101,6 +133,17 @@ fn live(client: &mut Client, outage: Option<&Link>) {
     let (id, token) = client.issue("ann");
     let (_, other) = client.issue("ann");
     let cookie = client.log_in();
+
+    let (access, refresh) = client.issue_signed("cat");
+    client.call(200, "GET", "/page", &bearer(&access), "");
+    client.call(200, "GET", "/_sessions/current", &bearer(&access), "");
+    client.call(401, "GET", "/page", &bearer(&refresh), "");
+    client.call(401, "GET", "/page", &bearer(&format!("{access}x")), "");
+    for wrong in [access.as_str(), UNKNOWN_TOKEN, FOREIGN_TOKEN] {
+        let body = json!({ "refresh_token": wrong }).to_string();
+        client.call(401, "POST", "/_sessions/refresh", "Content-Type: application/json\r\n", &body);
+    }
+    client.call(200, "GET", "/_sessions/.well-known/jwks.json", "", "");
 
     client.call(200, "GET", "/", &bearer(&token), "");
     client.call(200, "GET", "/page", &format!("Cookie: __Host-session={cookie}\r\n"), "");
@@ -188,12 +231,17 @@ fn start(directory: &Path, upstream: &Upstream, store: &str) -> Client {
         "[[upstream]]\nurl = \"{}\"\n[[upstream.route]]\npath = \"/staff/\"\nroles = [\"staff\"]\n\
          [[upstream.login]]\npath = \"/login\"\nuser = {{ form = \"username\" }}\n\
          [log]\nlevel = \"trace\"\naccess = \"./access.log\"\n[[service]]\nname = \"login\"\nkey = {{ env = \"KEY\" }}\n\
-         [cache]\nnegative_ttl = 0\n[admin]\nusers = [\"root\"]\n[store]\nurl = {{ env = \"STORE\" }}\n",
+         [cache]\nnegative_ttl = 0\n[admin]\nusers = [\"root\"]\n[store]\nurl = {{ env = \"STORE\" }}\n\
+         [signing]\nkey = {{ env = \"SIGNING\" }}\n[[jwt.keys]]\nalgorithm = \"HS256\"\nsecret = {{ env = \"SECRET\" }}\n",
         upstream.url()
     );
     fs::write(directory.join("gateway.toml"), toml).unwrap();
-    let program = Program::start_ready(command(directory).env("KEY", SERVICE_KEY).env("STORE", store));
-    Client { program, secrets: ALL.map(str::to_owned).to_vec(), seen: String::new() }
+    let signing = Issuer::new(Algorithm::EdDsa, None).private;
+    let environment = [("KEY", SERVICE_KEY), ("STORE", store), ("SIGNING", &signing), ("SECRET", SIGNING_SECRET)];
+    let program = Program::start_ready(command(directory).envs(environment));
+    let mut secrets = ALL.map(str::to_owned).to_vec();
+    secrets.extend(signing.lines().nth(1).map(str::to_owned));
+    Client { program, secrets, seen: String::new() }
 }
 
 /// Stops the program and searches what it leaves behind. The application may see what its users sent it.
@@ -244,7 +292,8 @@ fn with_postgres_no_secret_is_in_a_row_the_logs_the_metrics_or_a_response() {
     let tables =
         database.run("SELECT table_name FROM information_schema.tables WHERE table_schema = 'session_gateway'");
     assert!(tables.len() >= 4, "{tables:?}");
-    for table in tables.into_iter().flatten() {
+    // The gateway's own random keys: there are none before somebody needs one, and they are no user's.
+    for table in tables.into_iter().flatten().filter(|table| table != "secrets") {
         let rows = database.run(&format!("SELECT row_to_json(t) FROM {table} t"));
         let rows: String = rows.into_iter().flatten().collect();
         assert_clean(&table, rows.as_bytes(), &secrets);

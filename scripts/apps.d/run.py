@@ -14,6 +14,7 @@ import files
 import moving
 import radicale_dav
 import spa
+import tokens
 from processes import Processes
 from report import Report
 
@@ -23,6 +24,7 @@ SCENARIOS = {
     "radicale": radicale_dav.run,
     "files": files.run,
     "spa": spa.run,
+    "tokens": tokens.run,
 }
 
 

@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::pair::{self, Granted, Pair};
 use super::{Call, body, json};
 use crate::config::{Service, Span, units};
 use crate::error::{Code, Problem};
@@ -21,7 +22,7 @@ use crate::user_agent::{ClientHints, Device};
 /// The longest User-Agent that a session can be bound to: more than any limit on headers lets through.
 const MAX_USER_AGENT: usize = 16 * 1024;
 
-/// The answer.
+/// The answer when the user holds an opaque token.
 #[derive(Debug, Serialize)]
 struct Issued<'a> {
     id: String,
@@ -44,7 +45,13 @@ pub(super) async fn create(
     super::query::Query::parse(call.query, &[])?;
     let fields = body::object(headers, read).await?;
     let login = parse(fields, call, Actor::Service(service.name.clone()))?;
+    let (format, user) = (login.format, login.principal.user.clone());
     let created = call.sessions.create(login, call.now).await?;
+    if format == Format::Jwt {
+        let granted = Granted { id: created.id, user: user.as_str(), expires_at: created.expires_at };
+        let evicted = created.evicted.iter().map(ToString::to_string).collect();
+        return json(StatusCode::CREATED, &Pair::new(call, &granted, created.token.reveal(), Some(evicted))?);
+    }
     json(
         StatusCode::CREATED,
         &Issued {
@@ -130,11 +137,15 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
         Some(_) => return Err(Problem::invalid("claims", "The claims must be a JSON object.")),
         None => None,
     };
-    match take("format") {
-        None => {}
-        Some(Value::String(format)) if format == "opaque" => {}
-        Some(_) => return Err(Problem::invalid("format", "The format must be \"opaque\".")),
-    }
+    let format = match take("format") {
+        None => Format::Opaque,
+        Some(Value::String(format)) if format == "opaque" => Format::Opaque,
+        Some(Value::String(format)) if format == "jwt" => {
+            pair::signing_key(call, "format")?;
+            Format::Jwt
+        }
+        Some(_) => return Err(Problem::invalid("format", "The format must be \"opaque\" or \"jwt\".")),
+    };
     // Null or not, a field that nobody knows is a mistake of the caller's.
     if let Some(unknown) = fields.keys().next() {
         let known =
@@ -151,7 +162,7 @@ fn parse(mut fields: Map<String, Value>, call: &Call<'_>, actor: Actor) -> Resul
         ip,
         replaces: None,
         actor,
-        format: Format::Opaque,
+        format,
         slide,
         device,
     })

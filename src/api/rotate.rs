@@ -17,7 +17,7 @@ use crate::http::cookie;
 use crate::policy::Permit;
 use crate::session::{Actor, Session};
 use crate::sessions::Sessions;
-use crate::token::Digest;
+use crate::token::{Digest, Shape};
 
 /// The answer.
 #[derive(Debug, Serialize)]
@@ -37,6 +37,10 @@ pub(super) async fn rotate(call: &Call<'_>, permit: &Permit) -> Result<Response<
     Query::parse(call.query, &[])?;
     let (session, user) = caller(permit)?;
     let presented = call.presented.ok_or_else(|| Problem::new(Code::MissingToken))?;
+    if presented.shape != Shape::Plausible {
+        let why = "A signed token is not rotated: POST /_sessions/refresh gets a new one for the refresh token.";
+        return Err(Problem::with_detail(Code::Conflict, why));
+    }
     let from = Digest::of(presented.token);
     let grace = call.config.session.rotate_grace;
     let token = call.sessions.rotate(session.id, from, grace, Actor::User(user), call.now).await?;

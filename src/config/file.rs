@@ -12,7 +12,7 @@ use http::header::HeaderName;
 use super::reader::{Table, list, text};
 use super::{
     AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, StorePlace, StoreSettings,
-    TokenSettings, admin, audit, hearing, session, upstream,
+    TokenSettings, admin, assertion, audit, hearing, jwt, session, upstream,
 };
 use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
@@ -31,6 +31,9 @@ const MAX_POOL: usize = 10_000;
 /// Reads all tables. `None` when something without a default is wrong; what it is stands in the faults.
 pub(super) fn read(mut root: Table) -> Option<Config> {
     let server = server(root.table("server"));
+    let mut identity_table = root.table("identity");
+    let jwt = jwt::read(root.table("jwt"));
+    let assertion = assertion::Defaults::read(identity_table.table("assertion"), jwt.rules.issuers.first());
     let upstreams = root.tables("upstream");
     if upstreams.is_empty() && !root.has("upstream") {
         root.fault(
@@ -40,13 +43,15 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
     }
     let expected = upstreams.len().max(1);
     let upstreams: Vec<_> =
-        upstreams.into_iter().enumerate().filter_map(|(at, table)| upstream::read(table, at)).collect();
+        upstreams.into_iter().enumerate().filter_map(|(at, table)| upstream::read(table, at, &assertion)).collect();
+    let asserts = upstreams.iter().any(|upstream| upstream.assertion.is_some());
+    let signing = jwt::read_signing(root.table("signing"), asserts.then_some("identity.assertion"));
     let mut session_table = root.table("session");
     let idle_timeout = session_table.time("idle_timeout", None);
     let session = session::read(session_table, idle_timeout);
     let (rules, max_sessions) = policy(root.table("policy"), idle_timeout);
     let logout_everywhere = root.table("logout").flag("everywhere", false);
-    let identity = identity(root.table("identity"));
+    let identity = identity(identity_table);
     let admin = admin::read(root.table("admin"));
     let services = services(root.tables("service"));
     let token = token(root.table("token"));
@@ -71,6 +76,8 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
         audit,
         identity: identity?,
         admin,
+        jwt,
+        signing,
         services,
         log,
     })

@@ -180,15 +180,7 @@ impl Table {
 
     /// A value that may stand in the file, or in an environment variable or a file that it names.
     pub(super) fn secret(&mut self, key: &'static str) -> Option<String> {
-        self.optional(key, |value| match value {
-            Value::Dict(_, entries) => reveal(entries),
-            Value::String(..)
-            | Value::Char(..)
-            | Value::Bool(..)
-            | Value::Num(..)
-            | Value::Empty(..)
-            | Value::Array(..) => text(value).map_err(|_| SECRET_FORM.to_owned()),
-        })
+        self.optional(key, secret)
     }
 
     /// A table inside this one; an absent one is empty, so that its defaults come from one place.
@@ -251,6 +243,19 @@ impl Drop for Table {
 }
 
 const SECRET_FORM: &str = "must be a text, { env = \"NAME\" } or { file = \"PATH\" }";
+
+/// A text, or what it names.
+pub(super) fn secret(value: &Value) -> Result<String, String> {
+    match value {
+        Value::Dict(_, entries) => reveal(entries),
+        Value::String(..)
+        | Value::Char(..)
+        | Value::Bool(..)
+        | Value::Num(..)
+        | Value::Empty(..)
+        | Value::Array(..) => text(value).map_err(|_| SECRET_FORM.to_owned()),
+    }
+}
 
 fn reveal(entries: &Dict) -> Result<String, String> {
     let mut pairs = entries.iter();

@@ -71,9 +71,19 @@ const UPSTREAM: &str = "[[upstream]]\nurl = \"http://127.0.0.1:3000\"";
 const ROUTE: &str = "[[upstream.route]]";
 const LOGIN: &str = "[[upstream.login]]\npath = \"/in\"\nuser = { form = \"u\" }";
 
+/// The example keys of RFC 8410 section 10, in PEM form inside a TOML text.
+const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\\n\
+                           -----END PRIVATE KEY-----\\n";
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\\n-----END PUBLIC KEY-----\\n";
+
 /// Tables that a case's settings begin with, for those in arrays.
 fn settings(toml: &str) -> String {
-    toml.replace("{upstream}", UPSTREAM).replace("{route}", ROUTE).replace("{login}", LOGIN)
+    toml.replace("{upstream}", UPSTREAM)
+        .replace("{route}", ROUTE)
+        .replace("{login}", LOGIN)
+        .replace("{signing}", "[signing]\nkey = \"{private}\"")
+        .replace("{private}", PRIVATE_KEY)
+        .replace("{public}", PUBLIC_KEY)
 }
 
 #[rustfmt::skip]
@@ -137,6 +147,31 @@ fn cases() -> Vec<Case> {
         ("identity.roles", "[identity]\nroles = \"X-Groups\"", shows!(|c| c.identity.roles.clone()), "\"x-groups\""),
         ("identity.name", "[identity]\nname = \"X-Name\"", shows!(|c| c.identity.name.clone()), "\"x-name\""),
         ("identity.email", "[identity]\nemail = \"X-Mail\"", shows!(|c| c.identity.email.clone()), "\"x-mail\""),
+        ("jwt.keys[0].algorithm", "[[jwt.keys]]\nalgorithm = \"HS256\"\nsecret = \"0123456789abcdef0123456789abcdef\"", shows!(|c| c.jwt.keys.first().map(|key| key.algorithm)), "Some(Hs256)"),
+        ("jwt.keys[0].secret", "[[jwt.keys]]\nalgorithm = \"HS256\"\nsecret = \"0123456789abcdef0123456789abcdef\"", shows!(|c| c.jwt.keys.len()), "1"),
+        ("jwt.keys[0].public_key", "[[jwt.keys]]\nalgorithm = \"EdDSA\"\npublic_key = \"{public}\"", shows!(|c| c.jwt.keys.len()), "1"),
+        ("jwt.keys[0].kid", "[[jwt.keys]]\nalgorithm = \"HS256\"\nsecret = \"0123456789abcdef0123456789abcdef\"\nkid = \"a\"", shows!(|c| c.jwt.keys.first().and_then(|key| key.kid.clone())), "Some(\"a\")"),
+        ("jwt.jwks_url", "[jwt]\njwks_url = \"https://id.test/keys\"", shows!(|c| c.jwt.key_set.as_ref().map(|set| set.url.path.clone())), "Some(\"/keys\")"),
+        ("jwt.algorithms", "[jwt]\njwks_url = \"https://id.test/keys\"\nalgorithms = [\"ES384\"]", shows!(|c| c.jwt.key_set.as_ref().map(|set| set.algorithms.clone())), "Some([Es384])"),
+        ("jwt.jwks_refresh", "[jwt]\njwks_url = \"https://id.test/keys\"\njwks_refresh = \"7s\"", shows!(|c| c.jwt.key_set.as_ref().map(|set| set.refresh)), "Some(7s)"),
+        ("jwt.jwks_cooldown", "[jwt]\njwks_url = \"https://id.test/keys\"\njwks_cooldown = \"7s\"", shows!(|c| c.jwt.key_set.as_ref().map(|set| set.cooldown)), "Some(7s)"),
+        ("jwt.issuer", "[jwt]\nissuer = \"a\"", shows!(|c| c.jwt.rules.issuers.clone()), "[\"a\"]"),
+        ("jwt.audience", "[jwt]\naudience = [\"a\", \"b\"]", shows!(|c| c.jwt.rules.audiences.clone()), "[\"a\", \"b\"]"),
+        ("jwt.leeway", "[jwt]\nleeway = \"7s\"", shows!(|c| c.jwt.rules.leeway), "7s"),
+        ("jwt.session_claim", "[jwt]\nsession_claim = \"sid\"", shows!(|c| c.jwt.rules.session_claim.clone()), "\"sid\""),
+        ("jwt.user_claim", "[jwt]\nuser_claim = \"\"", shows!(|c| c.jwt.rules.user_claim.clone()), "None"),
+        ("jwt.access_lifetime", "[jwt]\naccess_lifetime = \"7s\"", shows!(|c| c.jwt.access_lifetime), "7s"),
+        ("jwt.refresh_grace", "[jwt]\nrefresh_grace = \"7s\"", shows!(|c| c.jwt.refresh_grace), "Some(7s)"),
+        ("signing.key", "[signing]\nkey = \"{private}\"", shows!(|c| c.signing.as_ref().map(|signing| signing.key.public.kid().len())), "Some(43)"),
+        ("signing.previous_keys", "[signing]\nkey = \"{private}\"\nprevious_keys = [\"{public}\"]", shows!(|c| c.signing.as_ref().map(|signing| signing.previous.len())), "Some(1)"),
+        ("identity.assertion.enabled", "{signing}\n[identity.assertion]\nenabled = true", shows!(|c| upstream(c).assertion.is_some()), "true"),
+        ("identity.assertion.issuer", "{signing}\n[identity.assertion]\nenabled = true\nissuer = \"a\"", shows!(|c| upstream(c).assertion.as_ref().map(|assertion| assertion.issuer.clone())), "Some(\"a\")"),
+        ("identity.assertion.lifetime", "{signing}\n[identity.assertion]\nenabled = true\nlifetime = \"7s\"", shows!(|c| upstream(c).assertion.as_ref().map(|assertion| assertion.lifetime)), "Some(7s)"),
+        ("identity.assertion.bind", "{signing}\n[identity.assertion]\nenabled = true\nbind = [\"path\"]", shows!(|c| upstream(c).assertion.as_ref().map(|assertion| assertion.bind)), "Some(Bind { method: false, path: true })"),
+        ("upstream[0].assertion", "{signing}\n{upstream}\nassertion = true", shows!(|c| upstream(c).assertion.is_some()), "true"),
+        ("upstream[0].assertion_audience", "{signing}\n{upstream}\nassertion = true\nassertion_audience = \"a\"", shows!(|c| upstream(c).assertion.as_ref().map(|assertion| assertion.audience.clone())), "Some(\"a\")"),
+        ("upstream[0].assertion_lifetime", "{signing}\n{upstream}\nassertion = true\nassertion_lifetime = \"7s\"", shows!(|c| upstream(c).assertion.as_ref().map(|assertion| assertion.lifetime)), "Some(7s)"),
+        ("upstream[0].assertion_bind", "{signing}\n{upstream}\nassertion = true\nassertion_bind = [\"method\"]", shows!(|c| upstream(c).assertion.as_ref().map(|assertion| assertion.bind)), "Some(Bind { method: true, path: false })"),
         ("service[0].name", "[[service]]\nname = \"login\"\nkey = \"0123456789abcdef\"", shows!(|c| c.services.first().map(|service| service.name.clone())), "Some(\"login\")"),
         ("service[0].key", "[[service]]\nname = \"login\"\nkey = \"0123456789abcdef\"", shows!(|c| c.services.first().map(|service| service.key.matches(b"0123456789abcdef"))), "Some(true)"),
         ("log.level", "[log]\nlevel = \"debug\"", shows!(|c| c.log.level.clone()), "\"debug\""),
@@ -207,6 +242,9 @@ fn every_known_key_has_a_case() {
         "store",
         "audit",
         "identity",
+        "identity.assertion",
+        "jwt",
+        "signing",
         "log",
     ];
     let mut toml = format!("{odd}\n");
@@ -217,6 +255,10 @@ fn every_known_key_has_a_case() {
     toml.push_str(&format!("{UPSTREAM}\n{odd}\n{ROUTE}\npath = \"/\"\n{odd}\n{LOGIN}\n{odd}\n"));
     toml.push_str(&format!("[[upstream.logout]]\npath = \"/\"\n{odd}\n"));
     toml.push_str(&format!("[[upstream.password_changed]]\npath = \"/\"\n{odd}\n"));
+
+    toml.push_str(&format!(
+        "[[jwt.keys]]\n{odd}\nalgorithm = \"HS256\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n"
+    ));
 
     let covered: Vec<&str> = cases().iter().map(|case| case.0).collect();
     let mut known = BTreeSet::new();

@@ -10,6 +10,7 @@ use http::Uri;
 
 pub use self::field::{Deliver, Field};
 use self::field::{FIELD_FORM, deliver, field};
+use super::assertion::{Assertion, Defaults};
 use super::reader::{Table, list, text};
 use crate::http::cookie::CookieName;
 use crate::http::host::HostPattern;
@@ -41,6 +42,8 @@ pub struct Upstream {
     pub inspect_bytes: usize,
     /// The routes, in the order of the file.
     pub routes: Vec<Route>,
+    /// The signed assertion of who is calling; `None` sends none.
+    pub assertion: Option<Assertion>,
     /// How a login shows.
     pub logins: Vec<Login>,
     /// How a logout shows.
@@ -150,7 +153,7 @@ impl StatusSet {
 /// More kept connections than any one worker can use.
 const MAX_IDLE: usize = 100_000;
 
-pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
+pub(super) fn read(mut table: Table, position: usize, assertion: &Defaults) -> Option<Upstream> {
     let name = table.text("name").unwrap_or_else(|| match position {
         0 => "app".to_owned(),
         later => format!("app{}", later + 1),
@@ -170,6 +173,7 @@ pub(super) fn read(mut table: Table, position: usize) -> Option<Upstream> {
     let logins: Vec<Login> = table.tables("login").into_iter().filter_map(login).collect();
     let complete = authority.is_some();
     let upstream = Upstream {
+        assertion: assertion.of(&mut table, &name),
         name,
         hosts,
         authority: authority.unwrap_or_default(),

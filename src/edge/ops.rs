@@ -85,7 +85,7 @@ impl Ops {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the session store does not answer\n".to_owned())
             }
             "/readyz" if self.sessions.is_deaf() => {
-                text(StatusCode::OK, "degraded: changes by other gateways are not heard of\n".to_owned())
+                text(StatusCode::OK, "degraded: changes by others are not heard of\n".to_owned())
             }
             "/readyz" => text(StatusCode::OK, "ok\n".to_owned()),
             _ => text(StatusCode::NOT_FOUND, "here are /metrics, /livez and /readyz\n".to_owned()),

@@ -15,7 +15,7 @@ use super::body::ResponseBody;
 use super::client::Client;
 use super::exchange::{Exchange, Verdict};
 use super::route::{self, Match, Place};
-use super::{Located, admit, locate, reject};
+use super::{Located, admit, assertion, locate, reject};
 use crate::error::{Code, Problem};
 use crate::http::credential;
 use crate::http::{Host, Original, Scheme, Target, forwarding, original};
@@ -88,7 +88,10 @@ pub(super) async fn answer(
         .and_then(|permit| permit.require_role(place.roles))
         .and_then(|permit| original::without_identity(&request.headers, &gate.config.identity).map(|()| permit));
     match admitted {
-        Ok(permit) => (allowed(client, &permit), Verdict::Allowed),
+        Ok(permit) => match assertion::of_request(gate, &place, &permit, &request.method, &located.target, exchange) {
+            Ok(assertion) => (allowed(client, &permit, assertion.as_deref()), Verdict::Allowed),
+            Err(problem) => reject::with_problem(&problem, presented),
+        },
         Err(problem) => refused(&problem, presented, redirect, &place, request, &located),
     }
 }
@@ -133,12 +136,15 @@ fn unambiguous<'a>(
 }
 
 /// The request may pass; whose it is, the proxy shall tell the application.
-fn allowed(client: &Client, permit: &Permit) -> Response<ResponseBody> {
+fn allowed(client: &Client, permit: &Permit, assertion: Option<&str>) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::whole(Bytes::new()));
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(session) = permit.session() {
         client.gate.config.identity.add(headers, session);
+    }
+    if let Some(assertion) = assertion.and_then(|assertion| HeaderValue::from_str(assertion).ok()) {
+        headers.insert(&client.gate.config.identity.assertion, assertion);
     }
     response
 }

@@ -8,6 +8,7 @@ use http::{Method, Response, StatusCode, request};
 use http_body::Body as _;
 
 use super::Located;
+use super::assertion;
 use super::body::{RequestBody, ResponseBody};
 use super::client::Client;
 use super::exchange::Exchange;
@@ -55,7 +56,9 @@ pub(super) async fn to(
         &client.origin
     };
     let session = permit.session().map(Arc::as_ref);
-    let telling = Telling { origin, host: host.as_ref(), names: &client.gate.config.identity, session };
+    let assertion = assertion::of_request(&client.gate, place, permit, &parts.method, &target, exchange)?;
+    let names = &client.gate.config.identity;
+    let telling = Telling { origin, host: host.as_ref(), names, session, assertion: assertion.as_deref() };
     let own_address;
     let addressed = match &host {
         Some(host) if place.upstream.preserve_host => host,

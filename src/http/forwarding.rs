@@ -62,6 +62,8 @@ pub struct Telling<'a> {
     pub names: &'a identity::Names,
     /// Whose session it is, if anybody's.
     pub session: Option<&'a Session>,
+    /// The signed assertion of that, if the application gets one.
+    pub assertion: Option<&'a str>,
 }
 
 /// How a request's body is delimited on its way to the application.
@@ -119,6 +121,9 @@ pub fn write_request_head(
     telling.origin.write(out, telling.host);
     if let Some(session) = telling.session {
         telling.names.write(out, session);
+    }
+    if let Some(assertion) = telling.assertion {
+        write_field(out, telling.names.assertion.as_str(), assertion.as_bytes());
     }
     match length {
         BodyLength::None => {}

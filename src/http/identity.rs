@@ -25,6 +25,8 @@ pub struct Names {
     pub name: HeaderName,
     /// The e-mail address.
     pub email: HeaderName,
+    /// The signed assertion of all of it.
+    pub assertion: HeaderName,
 }
 
 /// Letters and digits only, in lower case.
@@ -40,6 +42,8 @@ impl Names {
     /// # Errors
     /// A sentence when the prefix is so short that it would match other headers.
     pub fn new(prefix: &str, [user, session, roles, name, email]: [HeaderName; 5]) -> Result<Self, String> {
+        let assertion = HeaderName::try_from(format!("{prefix}Assertion"))
+            .map_err(|_| "cannot begin a header's name".to_owned())?;
         let prefix: Folded = fold(prefix.as_bytes()).collect();
         if prefix.len() < SHORTEST_PREFIX {
             return Err(format!("must have at least {SHORTEST_PREFIX} letters or digits"));
@@ -57,7 +61,7 @@ impl Names {
                 others.push(folded);
             }
         }
-        Ok(Self { prefix, others, user, session, roles, name, email })
+        Ok(Self { prefix, others, user, session, roles, name, email, assertion })
     }
 
     /// Whether a header (or trailer) of a client would be taken for one of ours by some application.

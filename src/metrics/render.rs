@@ -28,7 +28,7 @@ pub fn render(workers: &[Arc<WorkerMetrics>], shared: &SharedMetrics) -> String 
     // Two codes may share a name and differ in their status, so the status is a label too.
     for code in Code::ALL {
         let rule = code.rule();
-        let count = sum(&|worker| worker.refused.get(code.index()).map_or(0, LocalCounter::get));
+        let count = sum(&|worker| worker.refused.0.get(code.index()).map_or(0, LocalCounter::get));
         let status = rule.status.to_string();
         page.line("gateway_requests_total", &[("verdict", rule.name), ("status", &status)], count);
     }
@@ -125,12 +125,23 @@ impl Page {
         let Histogram { buckets, sum_micros } = &shared.sweeps;
         let bucket = |at: usize| buckets.get(at).map_or(0, Counter::get);
         self.histogram("gateway_sweep_duration_seconds", None, bucket, sum_micros.get());
+        self.counter(
+            "gateway_jwt_checks_total",
+            "Signed tokens whose signature and claims were looked at; later uses of the same token are not.",
+            &shared.jwt_checks,
+        );
+        self.head("gateway_jwks_fetches_total", "counter", "Fetches of the issuer's key set, by result.");
+        for (result, counter) in [("ok", &shared.jwks_fetches), ("failed", &shared.jwks_failures)] {
+            self.line("gateway_jwks_fetches_total", &[("result", result)], counter.get());
+        }
+        self.counter("gateway_assertions_signed_total", "Assertions signed for applications.", &shared.assertions);
         self.counter("gateway_panics_total", "Panics in request handlers.", &shared.panics);
         for (name, help, gauge) in [
             ("gateway_store_up", "1 while the store answers.", &shared.store_up),
             ("gateway_touches_waiting", "Uses of sessions waiting to be written down.", &shared.touches_waiting),
             ("gateway_cached_sessions", "Sessions in the cache.", &shared.cached),
             ("gateway_cached_absent_tokens", "Unknown tokens remembered.", &shared.cached_absent),
+            ("gateway_jwks_keys", "Keys of the issuer's key set that are in force.", &shared.jwks_keys),
         ] {
             self.head(name, "gauge", help);
             self.line(name, &[], gauge.get());

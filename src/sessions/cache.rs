@@ -74,6 +74,8 @@ pub(super) struct Alias {
 pub(super) enum AliasKind {
     /// A token that was rotated away.
     Retired,
+    /// A JSON Web Token that was found good, and whose user is the session's.
+    Signed,
 }
 
 /// What a load brought back.
@@ -129,6 +131,32 @@ impl Cache {
     /// What the token stands for, when it is known to be no session's own. It may be over.
     pub(super) fn alias(&self, digest: &Digest) -> Option<Alias> {
         self.aliases.get(digest)
+    }
+
+    /// Remembers what a signed token stands for, if the keys are `still` those that it was verified with.
+    ///
+    /// # Race: a verdict against a change of the keys
+    /// Keys change first and verdicts are forgotten afterwards, under the lock under which `still` is asked here. A verdict
+    /// of the old keys is therefore not written down, or forgotten.
+    pub(super) fn remember_signed(
+        &self,
+        digest: Digest,
+        id: SessionId,
+        until: Timestamp,
+        still: impl FnOnce() -> bool,
+    ) {
+        let in_step = self.in_step();
+        if still() {
+            self.aliases.insert(digest, Alias { id, until, kind: AliasKind::Signed });
+        }
+        drop(in_step);
+    }
+
+    /// Forgets what every signed token stands for. The sessions stay.
+    pub(super) fn forget_signed(&self) {
+        let in_step = self.in_step();
+        self.aliases.retain(|_, alias| alias.kind != AliasKind::Signed);
+        drop(in_step);
     }
 
     /// Whether the token was found unknown a moment ago.

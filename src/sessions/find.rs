@@ -32,7 +32,7 @@ impl Sessions {
     }
 
     /// The same for a session that is named by its id.
-    fn recall_id(&self, id: SessionId, now: Uptime) -> Option<Found> {
+    pub(super) fn recall_id(&self, id: SessionId, now: Uptime) -> Option<Found> {
         self.inner.cache.peek(&by_id(id)).and_then(|session| self.still_good(session, now))
     }
 
@@ -112,7 +112,7 @@ impl Sessions {
     }
 
     /// The session with this id, from the store.
-    async fn load_id(&self, id: SessionId, now: Uptime) -> Found {
+    pub(super) async fn load_id(&self, id: SessionId, now: Uptime) -> Found {
         let digest = by_id(id);
         let loaded = self.inner.cache.get_or_load(&digest, now, |outdated| async move {
             let sessions = self.clone();

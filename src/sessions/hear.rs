@@ -23,7 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Whoever has heard for so long tries again at once.
 const STEADY: Duration = Duration::from_secs(1);
 /// For how long after a call without an answer the own changes are heeded like those of others.
-const DOUBT: Duration = Duration::from_secs(60);
+///
+/// Longer than an operating system goes on trying to get rid of what a closed connection still had to send.
+const DOUBT: Duration = Duration::from_secs(600);
 
 /// What is known about hearing.
 #[derive(Debug, Default)]
@@ -88,10 +90,13 @@ impl Sessions {
             if !std::mem::replace(&mut told, true) {
                 tracing::error!(
                     error = causes(&error),
-                    "changes by other gateways are not heard of; until they are, one holds here after cache.ttl"
+                    "changes by others are not heard of; until they are, one holds here after cache.ttl"
                 );
             } else {
-                tracing::warn!(error = causes(&error), "changes by other gateways cannot be heard of yet");
+                tracing::warn!(
+                    error = causes(&error),
+                    "changes by others cannot be heard of yet; until they are, one holds here after cache.ttl"
+                );
             }
             sleep(pause).await;
             pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
@@ -103,7 +108,7 @@ impl Sessions {
         self.inner.cache.clear();
         self.inner.ears.deaf.store(false, Ordering::Relaxed);
         self.inner.metrics.listen_up.set(1);
-        tracing::info!("changes by other gateways are heard of");
+        tracing::info!("changes by others are heard of");
         loop {
             match ear.next().await {
                 Ok(notice) => self.take(&notice),

@@ -81,7 +81,7 @@ struct Sweeper {
 impl Sweeper {
     async fn sweep(&mut self) {
         let began = clock::uptime();
-        let now = clock::wall();
+        let now = self.sessions.now().wall;
         let full = self.last_full.is_none_or(|last| began.since(last) >= FULL_EVERY);
         let since = if full { None } else { self.last.map(|last| last.minus(OVERLAP)) };
         if !self.go_through(now, since).await {

@@ -44,7 +44,7 @@ const CONTRACT: &[(&str, u16)] = &[
 ];
 
 /// Those that take more than a gateway with a service and an upstream; `tests/jwt.rs` and `tests/admin.rs` meet them.
-const MET_ELSEWHERE: [&str; 4] = ["invalid_token", "token_expired", "conflict", "protected_user"];
+const MET_ELSEWHERE: [&str; 5] = ["keys_unavailable", "invalid_token", "token_expired", "conflict", "protected_user"];
 
 #[test]
 fn every_code_that_a_client_can_meet_is_met_with_its_status() {

@@ -4,6 +4,7 @@
 //! - [`upstream`]: a real application on a free port that records, byte for byte, what reaches it.
 //! - [`peer`]: an application that the test plays itself, byte by byte.
 //! - [`client`]: a client that sends exactly what it is told and reads whole responses.
+//! - [`issuer`]: somebody who signs tokens, with a library that is not ours.
 //! - [`link`]: a link to a server that can be cut.
 //! - [`postgres`]: a throw-away PostgreSQL server.
 //! - [`database`]: the SQLite file of a gateway, to age and change its rows.
@@ -16,6 +17,7 @@
 pub mod client;
 pub mod database;
 pub mod gateway;
+pub mod issuer;
 pub mod link;
 pub mod peer;
 pub mod postgres;

@@ -48,7 +48,7 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
 fn forwarded(lines: &[(&str, &str)], session: Option<&Session>) -> HeaderMap {
     let host = HeaderValue::from_static("app.example.org:8080");
     let origin = Origin::new("192.0.2.7".parse().unwrap(), Scheme::Http);
-    let telling = Telling { origin: &origin, host: Some(&host), names: &names(), session };
+    let telling = Telling { origin: &origin, host: Some(&host), names: &names(), session, assertion: None };
     let target = PathAndQuery::from_static("/a?b");
     let line = RequestLine { method: &Method::GET, target: &target, host: &host };
     let mut head = BytesMut::new();
@@ -203,7 +203,7 @@ fn trailers_carry_no_identity() {
 fn the_body_is_framed_as_it_is_sent_on_whatever_the_client_said() {
     let host = HeaderValue::from_static("a");
     let origin = Origin::new("192.0.2.7".parse().unwrap(), Scheme::Http);
-    let telling = Telling { origin: &origin, host: None, names: &names(), session: None };
+    let telling = Telling { origin: &origin, host: None, names: &names(), session: None, assertion: None };
     let target = PathAndQuery::from_static("/");
     let line = RequestLine { method: &Method::POST, target: &target, host: &host };
     let sent = headers(&[("Content-Length", "99"), ("Transfer-Encoding", "chunked"), ("Expect", "100-continue")]);
