@@ -36,6 +36,8 @@ mod creating;
 mod ending;
 #[path = "store/fixture.rs"]
 mod fixture;
+#[path = "store/importing.rs"]
+mod importing;
 #[path = "store/living.rs"]
 mod living;
 #[path = "store/plans.rs"]

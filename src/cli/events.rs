@@ -8,9 +8,10 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::open::{self, Failure};
+use super::show::Moment;
 use super::table::{self, Table};
 use super::{EXIT_REFUSED, complain, when};
-use crate::clock::{self, Timestamp};
+use crate::clock::Timestamp;
 use crate::config::Sources;
 use crate::session::{SessionId, UserId};
 use crate::store::{EventFilter, EventPosition, EventRow, Store};
@@ -48,9 +49,8 @@ pub(super) struct Asked {
 }
 
 pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Failure> {
-    let now = clock::wall();
-    let filter = filter(&asked, now)?;
-    let (_, store) = open::settings_and_store(sources).await?;
+    let (config, store) = open::settings_and_store(sources).await?;
+    let filter = filter(&asked, Moment::now(&config, &store).await?.at)?;
     let (found, more) = search(&store, &filter, asked.limit).await?;
     if asked.json {
         let events: Vec<Value> = found.iter().map(document).collect();
@@ -117,11 +117,6 @@ async fn search(store: &Store, filter: &EventFilter, limit: usize) -> Result<(Ve
 fn rows(events: &[EventRow]) -> Table {
     let mut table = Table::new(&["AT", "KIND", "USER", "SESSION", "ACTOR", "IP", "DETAIL"]);
     for event in events {
-        let detail = match &event.detail {
-            Value::Object(fields) => fields.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect(),
-            Value::Null => Vec::new(),
-            other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => vec![plain(other)],
-        };
         table.row([
             table::short(event.at),
             event.kind.clone(),
@@ -129,10 +124,23 @@ fn rows(events: &[EventRow]) -> Table {
             event.session.map(|id| id.to_string()).unwrap_or_default(),
             event.actor.clone(),
             event.ip.map(|ip| ip.to_string()).unwrap_or_default(),
-            detail.join(" "),
+            detail(&event.detail),
         ]);
     }
     table
+}
+
+/// More about an event, in one cell. Of a change only what is different now.
+fn detail(detail: &Value) -> String {
+    let Value::Object(fields) = detail else { return String::new() };
+    let pair = |(name, value): (&String, &Value)| format!("{name}={}", plain(value));
+    match (fields.get("old"), fields.get("new")) {
+        (Some(Value::Object(old)), Some(Value::Object(new))) => {
+            let changed = new.iter().filter(|(name, value)| old.get(*name) != Some(*value));
+            changed.map(pair).collect::<Vec<_>>().join(" ")
+        }
+        _ => fields.iter().map(pair).collect::<Vec<_>>().join(" "),
+    }
 }
 
 fn plain(value: &Value) -> String {

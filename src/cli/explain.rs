@@ -53,22 +53,22 @@ pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Fai
     };
     // The store is opened when, and only when, the request would ask it.
     let mut unopened = None;
-    let explanation = explain(&config, question, clock::now(), async |digest| match open::store(&config).await {
-        Ok(store) => store.find(digest).await,
+    let explanation = explain(&config, question, clock::uptime(), async |digest| match open::store(&config).await {
+        Ok(store) => Ok((store.find(digest).await?, Moment::now(&config, &store).await?.at)),
         // A store that is away is a part of the answer: so a request would find it.
         Err(Failure::Store(error)) if !matches!(error, StoreError::Schema(_) | StoreError::Settings { .. }) => {
             Err(error)
         }
         Err(failure) => {
             unopened = Some(failure);
-            Ok(None)
+            Ok((None, clock::wall()))
         }
     })
     .await;
     if let Some(failure) = unopened {
         return Err(failure);
     }
-    let moment = Moment::now(&config);
+    let moment = Moment::new(&config, explanation.asked_at.unwrap_or_else(clock::wall));
     if asked.json {
         table::json(&document(&asked, &explanation, moment));
     } else {

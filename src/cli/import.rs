@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::open::{self, Failure};
+use super::show::Moment;
 use super::{secret, table};
 use crate::clock::Timestamp;
 use crate::config::Sources;
@@ -121,14 +122,9 @@ struct Candidate {
 
 impl Import {
     /// Opens both databases. `tables` are those that must be there.
-    async fn open(
-        sources: &Sources,
-        common: Common,
-        origin: &'static str,
-        tables: &[&str],
-        now: Timestamp,
-    ) -> Result<Self, Failure> {
-        let (_, store) = open::settings_and_store(sources).await?;
+    async fn open(sources: &Sources, common: Common, origin: &'static str, tables: &[&str]) -> Result<Self, Failure> {
+        let (config, store) = open::settings_and_store(sources).await?;
+        let now = Moment::now(&config, &store).await?.at;
         let url = secret::read("--from", &common.from)?;
         let foreign = Foreign::open(&url).await?;
         for table in tables.iter().copied().chain([common.user_table.as_str()]) {

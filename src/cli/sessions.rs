@@ -98,7 +98,7 @@ pub(super) struct OfUser {
 
 pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Failure> {
     let (config, store) = open::settings_and_store(sources).await?;
-    let moment = Moment::now(&config);
+    let moment = Moment::now(&config, &store).await?;
     match asked {
         Asked::List(wanted) => list(&store, wanted, moment).await,
         Asked::Show(one) => show_one(&store, &one, moment).await,

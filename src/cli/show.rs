@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
 use crate::session::{Phase, Record, State};
+use crate::store::{Store, StoreError};
 use crate::user_agent::{ClientHints, Device};
 
 /// The time at which sessions are looked at, and since when a session must have been used not to be idle.
@@ -15,10 +16,14 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    /// Now, under these settings.
-    pub(super) fn now(config: &Config) -> Self {
-        let at = clock::wall();
+    /// This moment under these settings.
+    pub(super) fn new(config: &Config, at: Timestamp) -> Self {
         Self { at, idle_since: config.rules.idle_timeout.map(|timeout| at.minus(timeout)) }
+    }
+
+    /// Now by the clock that all gateways of the store go by.
+    pub(super) async fn now(config: &Config, store: &Store) -> Result<Self, StoreError> {
+        Ok(Self::new(config, store.clock().await?.unwrap_or_else(clock::wall)))
     }
 }
 
@@ -101,10 +106,10 @@ pub(super) fn document(record: &Record, now: Moment) -> Value {
     })
 }
 
-/// A device in few words.
+/// A device in few words; what is not known is left out.
 pub(super) fn device_in_words(device: &Device) -> String {
-    let hardware = device.model.as_deref().map(|model| format!(", {model}")).unwrap_or_default();
-    format!("{}, {}{hardware}", device.browser, device.os)
+    let known = [Some(device.browser.as_str()), Some(device.os.as_str()), device.model.as_deref()];
+    known.into_iter().flatten().filter(|word| *word != "Other").collect::<Vec<_>>().join(", ")
 }
 
 /// What the User-Agent says, if it is known.

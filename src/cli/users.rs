@@ -72,7 +72,7 @@ fn number(text: &str) -> Result<Number, &'static str> {
 
 pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Failure> {
     let (config, store) = open::settings_and_store(sources).await?;
-    let moment = Moment::now(&config);
+    let moment = Moment::now(&config, &store).await?;
     match asked {
         Asked::Show(one) => {
             let user = store.user(&one.user, moment.at, moment.idle_since).await?.ok_or_else(|| {

@@ -17,7 +17,7 @@ use super::body::ResponseBody;
 use super::route::{self, Match, Place, Watched};
 use super::{Located, auth, excuse, locate_from, reject};
 use crate::api;
-use crate::clock::Moment;
+use crate::clock::{Timestamp, Uptime};
 use crate::config::{Config, Route};
 use crate::error::{Code, Problem, causes};
 use crate::http::Scheme;
@@ -62,6 +62,8 @@ pub struct Explanation {
     pub source: Option<Source>,
     /// The session of the token, as it is in the store.
     pub record: Option<Record>,
+    /// When the store was asked, by its clock.
+    pub asked_at: Option<Timestamp>,
     /// What the request would change.
     pub effect: Option<Effect>,
     /// Why the token is no good, where the request passes without one.
@@ -139,12 +141,13 @@ impl Answer {
     }
 }
 
-/// Says what the request would meet. `find` asks the store for the session of a digest.
+/// Says what the request would meet. `find` asks the store for the session of a digest, and for the time by the clock that
+/// its gateways go by.
 pub async fn explain(
     config: &Config,
     question: Question<'_>,
-    now: Moment,
-    find: impl AsyncFnOnce(&Digest) -> Result<Option<Found>, StoreError>,
+    now: Uptime,
+    find: impl AsyncFnOnce(&Digest) -> Result<(Option<Found>, Timestamp), StoreError>,
 ) -> Explanation {
     let mut explanation = Explanation {
         target: None,
@@ -155,6 +158,7 @@ pub async fn explain(
         auth: None,
         source: None,
         record: None,
+        asked_at: None,
         effect: None,
         excused: None,
         store_error: None,
@@ -259,20 +263,21 @@ async fn check(
     question: Question<'_>,
     presented: &Presented<'_>,
     explanation: &mut Explanation,
-    now: Moment,
-    find: impl AsyncFnOnce(&Digest) -> Result<Option<Found>, StoreError>,
+    now: Uptime,
+    find: impl AsyncFnOnce(&Digest) -> Result<(Option<Found>, Timestamp), StoreError>,
 ) -> Result<Permit, Problem> {
     if presented.shape != Shape::Plausible {
         return Err(Problem::new(Code::UnknownToken));
     }
     let digest = Digest::of(presented.token);
-    let found = match find(&digest).await {
-        Ok(found) => found.ok_or(Problem::new(Code::UnknownToken))?,
+    let (found, wall) = match find(&digest).await {
+        Ok((found, wall)) => (found.ok_or(Problem::new(Code::UnknownToken))?, wall),
         Err(error) => {
             explanation.store_error = Some(causes(&error));
             return Err(Problem::new(Code::StoreUnavailable));
         }
     };
+    explanation.asked_at = Some(wall);
     let record = &*explanation.record.insert(found.record);
     if question.user_agent.is_none() {
         explanation.user_agent = record.user_agent.clone().unwrap_or_default();
@@ -282,7 +287,7 @@ async fn check(
     {
         explanation.client_ip = bound.to_canonical();
     }
-    if found.retired.is_some_and(|until| is_reuse(record.state, until, now.wall)) {
+    if found.retired.is_some_and(|until| is_reuse(record.state, until, wall)) {
         explanation.effect = Some(Effect::End);
         return Err(Refusal::Ended(EndReason::TokenReused).into());
     }
@@ -291,8 +296,8 @@ async fn check(
         Facts { user_agent: explanation.user_agent.as_bytes(), agent_memo: 0, client_ip: explanation.client_ip };
     let check = |record: &Record| {
         let agent = config.rules.fingerprint(record.user_agent.as_deref());
-        let session = Session::new(record, digest, agent, now.uptime);
-        policy::check(Arc::new(session), &facts, &config.rules, now.wall)
+        let session = Session::new(record, digest, agent, now);
+        policy::check(Arc::new(session), &facts, &config.rules, wall)
     };
     let mut checked = check(record);
     if matches!(checked, Err(Refusal::Unbound)) {

@@ -8,7 +8,7 @@ use crate::support::program;
 
 const SETTINGS: &str = r#"
 [cache]
-ttl = "1s"
+ttl = "1h"
 [session]
 rotate_grace = "100ms"
 [[upstream]]
@@ -235,4 +235,32 @@ fn wrong_settings_an_old_schema_and_a_store_that_is_away_are_told_apart() {
     assert_eq!(ran.status, 75, "{ran:?}");
     assert!(ran.stdout.contains("refused: store_unavailable") && ran.stdout.contains("503"), "{ran:?}");
     assert!(!format!("{ran:?}").contains("hunter2"), "{ran:?}");
+}
+
+#[test]
+fn a_session_is_over_by_the_clock_of_the_database() {
+    let site = Site::postgres(SETTINGS);
+    let told = site.json(0, &["sessions", "create", "ann", "--lifetime", "1h"]);
+    let asked = ["explain", "GET", "/", "--token", told["token"].as_str().unwrap()];
+    assert_eq!(site.json(0, &asked)["session"]["state"], "active");
+    site.execute(
+        "CREATE OR REPLACE FUNCTION database_time() RETURNS timestamptz LANGUAGE sql VOLATILE \
+         AS $$ SELECT clock_timestamp() + interval '2 hours' $$",
+    );
+    let told = site.json(1, &asked);
+    assert_eq!((&told["code"], &told["session"]["state"]), (&json!("session_expired"), &json!("expired")), "{told:#}");
+    assert_eq!(site.json(0, &["sessions", "list"])["sessions"][0]["state"], "expired");
+}
+
+#[test]
+fn forward_auth_is_told_as_it_answers() {
+    let site = Site::sqlite(SETTINGS);
+    let told = explain(&site, 1, "/_sessions/auth", &["--ip", "192.0.2.1"]);
+    assert_eq!(
+        (&told["for"], &told["code"], &told["program"]["status"]),
+        (&json!("built_in"), &json!("untrusted_proxy"), &json!(403))
+    );
+    assert_eq!(really(&site, "/_sessions/auth", None, AGENT).1, "untrusted_proxy");
+    let trusting = Site::sqlite(&format!("[server]\ntrusted_proxies = [\"192.0.2.0/24\"]\n{SETTINGS}"));
+    assert_eq!(explain(&trusting, 0, "/_sessions/auth", &["--ip", "192.0.2.1"])["decision"], "answered");
 }

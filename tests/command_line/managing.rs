@@ -9,10 +9,11 @@ use crate::support::gateway::AGENT;
 use crate::support::program;
 use crate::support::wait_until;
 
-/// A gateway that looks again after a second has heard of a change after a second, however it hears of it.
+/// A gateway that does not look again by itself while a test lasts: it has to hear of what is changed beside it.
 const SETTINGS: &str = r#"
 [cache]
-ttl = "1s"
+ttl = "1h"
+negative_ttl = "1h"
 [policy.max_sessions]
 by_role = { kiosk = 1 }
 "#;
@@ -273,6 +274,9 @@ both! {
         assert_eq!(site.json(1, &["events", "--until", "1h"]), json!({ "events": [], "more": false }));
         let ran = site.run(&["events", "--actor", "operator"]);
         assert!(ran.stdout.starts_with("AT ") && ran.stdout.contains("reason=ended_by_admin"), "{ran:?}");
+        site.json(0, &["users", "set", "ann", "--max-sessions", "3"]);
+        let ran = site.run(&["events", "--kind", "user_changed"]);
+        assert!(ran.stdout.trim_end().ends_with("  max_sessions=3"), "of a change, what is different now: {ran:?}");
         for bad in [["--since", "then"], ["--session", "x"], ["--ip", "x"]] {
             let ran = site.run(&[&["events"], &bad[..]].concat());
             assert!(ran.status == 2 && ran.stderr.contains(bad[0]), "{ran:?}");

@@ -12,7 +12,7 @@ use super::session_data::{self, Flaw, Keys};
 use super::{BATCH, Candidate, Common, Import};
 use crate::cli::open::Failure;
 use crate::cli::secret;
-use crate::clock;
+use crate::clock::Timestamp;
 use crate::config::{Sources, units};
 use crate::session::{SessionId, State, UserId};
 use crate::store::foreign::{DJANGO_SESSIONS, DjangoRow, LINKS};
@@ -51,7 +51,7 @@ pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Fai
         asked.secret_key.iter().map(|place| secret::read_elsewhere("--secret-key", place)).collect();
     let keys = Keys::new(&secrets?);
     let age = asked.cookie_age;
-    let mut import = Import::open(sources, asked.common, "django", &[DJANGO_SESSIONS], clock::wall()).await?;
+    let mut import = Import::open(sources, asked.common, "django", &[DJANGO_SESSIONS]).await?;
     let linked = import.foreign.has(LINKS).await?;
     let users = import.foreign.django_users(&import.users).await?;
     let users: HashMap<String, User> = users
@@ -121,7 +121,7 @@ fn owner(row: &DjangoRow, keys: &Keys, users: &HashMap<String, User>) -> Result<
     UserId::parse(&user.name).map_err(|_| Unowned::Unreadable)
 }
 
-fn candidate(row: DjangoRow, user: UserId, age: Duration, now: clock::Timestamp) -> Candidate {
+fn candidate(row: DjangoRow, user: UserId, age: Duration, now: Timestamp) -> Candidate {
     // Django keeps no beginning. Each change of a session moves its expiry to so long after it.
     let changed_at = row.expires_at.minus(age).min(now);
     Candidate {

@@ -7,7 +7,6 @@ use clap::Args;
 
 use super::{BATCH, Candidate, Common, Import};
 use crate::cli::open::Failure;
-use crate::clock;
 use crate::config::Sources;
 use crate::session::{EndReason, SessionId, State, SuspendReason, UserId};
 use crate::store::foreign::{NILVA_SESSIONS, NilvaRow};
@@ -23,7 +22,7 @@ pub(in crate::cli) struct Asked {
 const USER_AGENT_CHANGED: &str = "User suspended; because user agent changed!";
 
 pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Failure> {
-    let mut import = Import::open(sources, asked.common, "nilva", &[NILVA_SESSIONS], clock::wall()).await?;
+    let mut import = Import::open(sources, asked.common, "nilva", &[NILVA_SESSIONS]).await?;
     let mut after = String::new();
     loop {
         let rows = import.foreign.nilva(&import.users, &after, BATCH).await?;
