@@ -1,7 +1,5 @@
 //! The model: what sessions there are, and what a use of each is answered.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 /// What a request with a token is answered: status, code, reason; an empty code for what the application answers.
 pub type Verdict = (u16, String, String);
 
@@ -44,7 +42,7 @@ pub struct Session {
 const UNCERTAIN: u64 = 150;
 
 pub fn now_millis() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
+    session_gateway::clock::wall().as_millis() as u64
 }
 
 impl Session {
