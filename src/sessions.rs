@@ -247,6 +247,7 @@ impl Sessions {
         match concerned {
             Concerned::Sessions(ids) => ids.iter().for_each(|id| self.inner.cache.forget_id(*id)),
             Concerned::User(user) => self.inner.cache.forget_user(user),
+            Concerned::Anybody => self.inner.cache.clear(),
         }
     }
 
@@ -274,6 +275,8 @@ enum Concerned {
     Sessions(Vec<SessionId>),
     /// Any of the user.
     User(UserId),
+    /// Any there is.
+    Anybody,
 }
 
 /// [`Which`] for a call that outlives its caller.

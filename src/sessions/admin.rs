@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Sessions;
+use super::{Concerned, Sessions};
 use crate::clock::Timestamp;
 use crate::error::{Code, Problem};
 use crate::metrics::StoreCall;
@@ -66,7 +66,8 @@ impl Sessions {
         let mut after = None;
         loop {
             let (sessions, filter, guard, by) = (self.clone(), filter.clone(), guard.clone(), by.clone());
-            let batch = self.run(StoreCall::End, async move {
+            let concerned = filter.user.clone().map_or(Concerned::Anybody, Concerned::User);
+            let batch = self.change(StoreCall::End, concerned, async move {
                 let batch = sessions.inner.store.end_batch(&filter, &guard, reason, &by, after).await?;
                 sessions.forget(&batch.ended);
                 Ok((batch.ended.len(), batch.skipped, batch.next))
@@ -91,7 +92,7 @@ impl Sessions {
         const REASON: SuspendReason = SuspendReason::SuspendedByAdmin;
 
         let (sessions, by) = (self.clone(), self.completed(by));
-        let suspended = self.run(StoreCall::End, async move {
+        let suspended = self.change(StoreCall::End, Concerned::Sessions(vec![id]), async move {
             let suspended = sessions.inner.store.suspend_guarded(id, &guard, REASON, &by).await?;
             if let Suspended::Done(ended) = suspended {
                 sessions.inner.metrics.suspended(REASON);
@@ -119,7 +120,7 @@ impl Sessions {
         let (sessions, by) = (self.clone(), self.completed(by));
         let on_exceed = self.inner.settings.on_exceed;
         let limit = Limit { by_call: None, by_policy: max_by_policy, on_exceed, idle_since: by.idle_since };
-        let reactivated = self.run(StoreCall::Other, async move {
+        let reactivated = self.change(StoreCall::Other, Concerned::Sessions(vec![id]), async move {
             let reactivated = sessions.inner.store.reactivate(id, limit, &by).await?;
             if let Reactivated::Done(ended) = reactivated {
                 sessions.forget(&[ended]);
@@ -158,7 +159,7 @@ impl Sessions {
     /// [`Code::ProtectedUser`]; [`Code::StoreUnavailable`] when the store cannot be asked.
     pub async fn set_user(&self, user: UserId, settings: UserSettings, guard: Guard, by: By) -> Result<usize, Problem> {
         let (sessions, by) = (self.clone(), self.completed(by));
-        let change = self.run(StoreCall::Other, async move {
+        let change = self.change(StoreCall::Other, Concerned::User(user.clone()), async move {
             let change = sessions.inner.store.set_user(&user, settings, &guard, &by).await?;
             if let UserChange::Done { ended, .. } = &change {
                 sessions.forget(ended);

@@ -177,7 +177,7 @@ impl Sessions {
                 let by_policy = limits.for_roles(roles.iter().map(Role::as_str));
                 let limit = Limit { by_call: None, by_policy, on_exceed: limits.on_exceed, idle_since };
                 let sessions = self.clone();
-                let ended = self.run(StoreCall::End, async move {
+                let ended = self.change(StoreCall::End, Concerned::User(user.clone()), async move {
                     let ended = sessions.inner.store.evict_excess(&user, limit, now).await?;
                     sessions.forget(&ended);
                     Ok(ended.len())
