@@ -265,13 +265,7 @@ async fn check(
     exchange: &mut Exchange,
 ) -> Result<Permit, Problem> {
     let now = gate.sessions.at(exchange.began);
-    let signer = match presented.shape {
-        Shape::Plausible => None,
-        Shape::Foreign | Shape::Malformed => match &gate.keys {
-            Some(keys) if jwt::is_shaped(presented.token) => Some(keys),
-            Some(_) | None => return Err(Problem::new(Code::UnknownToken)),
-        },
-    };
+    let signer = signer(gate.keys.as_ref(), presented)?;
     let user_agent = headers.get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
     // Zero stands for "no memo".
     let agent_memo = gate.memo.hash_one(user_agent) | 1;
@@ -290,12 +284,7 @@ async fn check(
     };
     gate.metrics.looked_up(how);
     let session = found?;
-    if session.format == Format::Jwt && signer.is_none() {
-        return Err(Problem::with_detail(
-            Code::InvalidToken,
-            "A refresh token opens nothing; it gets a new access token.",
-        ));
-    }
+    fits(session.format, signer.is_some())?;
     let permit = match policy::check(session.clone(), &facts, gate.sessions.rules(), now.wall) {
         Ok(permit) => permit,
         Err(refusal) => {
@@ -308,6 +297,28 @@ async fn check(
         mention(permit.notes(), session, client_ip);
     }
     Ok(permit)
+}
+
+/// The keys that a credential is to be verified with; none for a random token.
+fn signer<'k>(keys: Option<&'k KeyRing>, presented: &Presented<'_>) -> Result<Option<&'k KeyRing>, Problem> {
+    match presented.shape {
+        Shape::Plausible => Ok(None),
+        Shape::Foreign | Shape::Malformed => match keys {
+            Some(keys) if jwt::is_shaped(presented.token) => Ok(Some(keys)),
+            Some(_) | None => Err(Problem::new(Code::UnknownToken)),
+        },
+    }
+}
+
+/// Whether a session of this format is opened by a credential that was signed, or was not.
+fn fits(format: Format, signed: bool) -> Result<(), Problem> {
+    if format == Format::Jwt && !signed {
+        return Err(Problem::with_detail(
+            Code::InvalidToken,
+            "A refresh token opens nothing; it gets a new access token.",
+        ));
+    }
+    Ok(())
 }
 
 /// Logs what a policy with `on_change = "log"` let pass.

@@ -42,6 +42,7 @@ use crate::user_agent::Fingerprint;
 
 pub use self::create::{Created, Drawn, NewLogin, Terms};
 pub use self::find::{Found, is_reuse};
+pub use self::jwt::same_user;
 pub use self::sweep::Sweeping;
 
 /// All sessions, as one instance sees them. Cloning is cheap; all clones are the same.

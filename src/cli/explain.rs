@@ -2,20 +2,23 @@
 
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use http::{Method, Uri};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::open::{self, Failure};
 use super::show::Moment;
 use super::{EXIT_REFUSED, EXIT_TEMPORARY, secret, show, table};
 use crate::clock;
 use crate::config::{Config, OnReject, Route, RoutePath, Sources};
-use crate::gate::explain::{Answer, Decision, Effect, Explanation, Purpose, Question, explain};
+use crate::gate::explain::{Answer, Decision, Effect, Explanation, Purpose, Question, Sought, explain};
 use crate::http::credential::Source;
+use crate::keyring::KeyRing;
 use crate::policy::Auth;
-use crate::store::StoreError;
+use crate::store::{Found, StoreError};
 
 /// What `explain` is asked.
 #[derive(Args, Debug)]
@@ -51,20 +54,33 @@ pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Fai
         user_agent: asked.user_agent.as_deref(),
         ip: asked.ip,
     };
+    let keys = KeyRing::new(&config.jwt, config.signing.as_ref(), Arc::default());
+    let (_running, stop) = watch::channel(false);
+    if let Some(keys) = keys.clone().filter(|_| token.is_some()) {
+        // Published keys are fetched when it begins; it ends with the command.
+        drop(tokio::spawn(keys.keep_fresh(stop, || ())));
+    }
     // The store is opened when, and only when, the request would ask it.
     let mut unopened = None;
-    let explanation = explain(&config, question, clock::uptime(), async |digest| match open::store(&config).await {
-        Ok(store) => Ok((store.find(digest).await?, Moment::now(&config, &store).await?.at)),
-        // A store that is away is a part of the answer: so a request would find it.
-        Err(Failure::Store(error)) if !matches!(error, StoreError::Schema(_) | StoreError::Settings { .. }) => {
-            Err(error)
-        }
-        Err(failure) => {
-            unopened = Some(failure);
-            Ok((None, clock::wall()))
-        }
-    })
-    .await;
+    let explanation =
+        explain(&config, question, clock::now(), keys.as_ref(), async |sought| match open::store(&config).await {
+            Ok(store) => {
+                let found = match sought {
+                    Sought::Token(digest) => store.find(digest).await?,
+                    Sought::Session(id) => store.get(id).await?.map(|record| Found { record, retired: None }),
+                };
+                Ok((found, Moment::now(&config, &store).await?.at))
+            }
+            // A store that is away is a part of the answer: so a request would find it.
+            Err(Failure::Store(error)) if !matches!(error, StoreError::Schema(_) | StoreError::Settings { .. }) => {
+                Err(error)
+            }
+            Err(failure) => {
+                unopened = Some(failure);
+                Ok((None, clock::wall()))
+            }
+        })
+        .await;
     if let Some(failure) = unopened {
         return Err(failure);
     }

@@ -17,17 +17,18 @@ use super::body::ResponseBody;
 use super::route::{self, Match, Place, Watched};
 use super::{Located, asked, auth, excuse, locate_from, reject};
 use crate::api;
-use crate::clock::{Timestamp, Uptime};
+use crate::clock::{Moment, Timestamp};
 use crate::config::{Config, Route};
 use crate::error::{Code, Problem, causes};
 use crate::http::Scheme;
 use crate::http::credential::{self, Presented, Source};
 use crate::http::problem::{Dialect, RequestContext};
+use crate::keyring::KeyRing;
 use crate::policy::{self, Auth, Facts, Permit, Refusal};
-use crate::session::{EndReason, Record, Session};
-use crate::sessions::is_reuse;
+use crate::session::{EndReason, Record, Session, SessionId};
+use crate::sessions::{is_reuse, same_user};
 use crate::store::{Found, StoreError};
-use crate::token::{Digest, Shape};
+use crate::token::Digest;
 
 /// A request that somebody wants to know about.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,15 @@ pub struct Question<'a> {
     pub user_agent: Option<&'a str>,
     /// Its client address; `None` assumes the one that the session is bound to.
     pub ip: Option<IpAddr>,
+}
+
+/// Which session the store is asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Sought<'a> {
+    /// That of this token.
+    Token(&'a Digest),
+    /// The one that a signed token names.
+    Session(SessionId),
 }
 
 /// What a request would meet.
@@ -142,13 +152,14 @@ impl Answer {
     }
 }
 
-/// Says what the request would meet. `find` asks the store for the session of a digest, and for the time by the clock that
+/// Says what the request would meet. `keys` verify signed tokens; `find` asks the store for a session, and for the time by the clock that
 /// its gateways go by.
 pub async fn explain(
     config: &Config,
     question: Question<'_>,
-    now: Uptime,
-    find: impl AsyncFnOnce(&Digest) -> Result<(Option<Found>, Timestamp), StoreError>,
+    now: Moment,
+    keys: Option<&KeyRing>,
+    find: impl AsyncFnOnce(Sought<'_>) -> Result<(Option<Found>, Timestamp), StoreError>,
 ) -> Explanation {
     let mut explanation = Explanation {
         target: None,
@@ -202,7 +213,7 @@ pub async fn explain(
     let checked = match found {
         Ok(Some(presented)) if auth != Auth::Off => {
             explanation.source = Some(presented.source);
-            check(config, question, &presented, &mut explanation, now, find).await
+            check(config, question, &presented, &mut explanation, now, keys, find).await
         }
         Err(problem) if auth != Auth::Off => Err(problem),
         Ok(_) | Err(_) => policy::anonymous(auth),
@@ -271,14 +282,17 @@ async fn check(
     question: Question<'_>,
     presented: &Presented<'_>,
     explanation: &mut Explanation,
-    now: Uptime,
-    find: impl AsyncFnOnce(&Digest) -> Result<(Option<Found>, Timestamp), StoreError>,
+    now: Moment,
+    keys: Option<&KeyRing>,
+    find: impl AsyncFnOnce(Sought<'_>) -> Result<(Option<Found>, Timestamp), StoreError>,
 ) -> Result<Permit, Problem> {
-    if presented.shape != Shape::Plausible {
-        return Err(Problem::new(Code::UnknownToken));
-    }
     let digest = Digest::of(presented.token);
-    let (found, wall) = match find(&digest).await {
+    let verified = match super::signer(keys, presented)? {
+        None => None,
+        Some(keys) => Some(keys.judge(presented.token, now.wall).await?.verified),
+    };
+    let sought = verified.as_ref().map_or(Sought::Token(&digest), |verified| Sought::Session(verified.session));
+    let (found, wall) = match find(sought).await {
         Ok((found, wall)) => (found.ok_or(Problem::new(Code::UnknownToken))?, wall),
         Err(error) => {
             explanation.store_error = Some(causes(&error));
@@ -295,6 +309,7 @@ async fn check(
     {
         explanation.client_ip = bound.to_canonical();
     }
+    super::fits(record.format, verified.is_some())?;
     if found.retired.is_some_and(|until| is_reuse(record.state, until, wall)) {
         explanation.effect = Some(Effect::End);
         return Err(Refusal::Ended(EndReason::TokenReused).into());
@@ -304,9 +319,12 @@ async fn check(
         Facts { user_agent: explanation.user_agent.as_bytes(), agent_memo: 0, client_ip: explanation.client_ip };
     let check = |record: &Record| {
         let agent = config.rules.fingerprint(record.user_agent.as_deref());
-        let session = Session::new(record, digest, agent, now);
+        let session = Session::new(record, digest, agent, now.uptime);
         policy::check(Arc::new(session), &facts, &config.rules, wall)
     };
+    if let Some(verified) = &verified {
+        same_user(verified, &Session::new(record, digest, None, now.uptime))?;
+    }
     let mut checked = check(record);
     if matches!(checked, Err(Refusal::Unbound)) {
         explanation.effect = Some(Effect::Bind);

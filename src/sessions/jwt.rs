@@ -5,8 +5,10 @@ use super::cache::AliasKind;
 use super::find::Found;
 use crate::clock::Moment;
 use crate::error::{Code, Problem};
+use crate::jwt::Verified;
 use crate::keyring::{Judged, KeyRing};
 use crate::metrics::Lookup;
+use crate::session::Session;
 use crate::token::Digest;
 
 impl Sessions {
@@ -39,8 +41,7 @@ impl Sessions {
             Err(problem) => return (Err(problem), how),
         };
         // A session belongs to one user for life, so this need not be asked again.
-        if verified.user.is_some_and(|user| session.identity.user_text() != user.as_str()) {
-            let problem = Problem::with_detail(Code::InvalidToken, "The token names another user than its session.");
+        if let Err(problem) = same_user(&verified, &session) {
             return (Err(problem), how);
         }
         cache.remember_signed(*digest, session.id, verified.expires_at, || keys.generation() == generation);
@@ -51,4 +52,15 @@ impl Sessions {
     pub fn forget_signed(&self) {
         self.inner.cache.forget_signed();
     }
+}
+
+/// Whether a signed token names the user of its session, if it names one.
+///
+/// # Errors
+/// [`Code::InvalidToken`] when it is another one.
+pub fn same_user(verified: &Verified, session: &Session) -> Result<(), Problem> {
+    if verified.user.as_ref().is_some_and(|user| session.identity.user_text() != user.as_str()) {
+        return Err(Problem::with_detail(Code::InvalidToken, "The token names another user than its session."));
+    }
+    Ok(())
 }

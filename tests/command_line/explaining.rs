@@ -1,9 +1,11 @@
 //! `explain`: which way a request would go.
 
 use serde_json::{Value, json};
+use session_gateway::jwt::Algorithm;
 
 use crate::site::Site;
 use crate::support::gateway::AGENT;
+use crate::support::issuer::Issuer;
 use crate::support::program;
 
 const SETTINGS: &str = r#"
@@ -263,4 +265,28 @@ fn forward_auth_is_told_as_it_answers() {
     assert_eq!(really(&site, "/_sessions/auth", None, AGENT).1, "untrusted_proxy");
     let trusting = Site::sqlite(&format!("[server]\ntrusted_proxies = [\"192.0.2.0/24\"]\n{SETTINGS}"));
     assert_eq!(explain(&trusting, 0, "/_sessions/auth", &["--ip", "192.0.2.1"])["decision"], "answered");
+}
+
+#[test]
+fn a_signed_token_is_judged_as_the_gateway_judges_it() {
+    let key = Issuer::new(Algorithm::EdDsa, None).private;
+    let site = Site::sqlite(&format!("[signing]\nkey = {key:?}\n"));
+    let issue = |user: &str| site.gateway.issue(&json!({ "user": user, "format": "jwt", "user_agent": AGENT })).json();
+    let (good, ended) = (issue("ann"), issue("bob"));
+    let text = |answer: &Value, name: &str| answer[name].as_str().unwrap().to_owned();
+    site.json(0, &["sessions", "revoke", &text(&ended, "id")]);
+    let access = text(&good, "access_token");
+    let (head, signature) = access.rsplit_once('.').unwrap();
+    let altered = format!("{head}.{}", signature.chars().rev().collect::<String>());
+    for (token, code) in [
+        (access.clone(), None),
+        (text(&good, "refresh_token"), Some("invalid_token")),
+        (altered, Some("invalid_token")),
+        (text(&ended, "access_token"), Some("session_revoked")),
+    ] {
+        let told = explain(&site, i32::from(code.is_some()), "/", &["--token", &token]);
+        assert_eq!(told["code"].as_str(), code, "{told:#}");
+        assert_eq!(really(&site, "/", Some(&token), AGENT).1.as_str(), code);
+    }
+    assert_eq!(explain(&site, 0, "/", &["--token", &access])["identity"]["x-auth-user"], "ann");
 }
