@@ -98,6 +98,7 @@ async fn presented(
 }
 
 /// What is wrong with a refresh token, in the sentences of simplejwt. Whatever it is, its client has to log in again.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever is no fault of the token is told as it is")]
 fn told(problem: Problem) -> Problem {
     let sentence = match problem.code {
         Code::SessionRevoked | Code::SessionSuspended | Code::SessionEvicted | Code::AlreadyRotated => {
