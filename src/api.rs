@@ -190,7 +190,13 @@ pub async fn answer(
             compat::list(&call, &permit).await
         }
         (Endpoint::Compat(compat::Endpoint::Active), &Method::DELETE) => compat::end(&call, &permit).await,
-        (Endpoint::Compat(compat::Endpoint::Active), &Method::OPTIONS) => compat::describe(),
+        (Endpoint::Compat(compat::Endpoint::Refresh { rotates }), &Method::POST) => {
+            compat::refresh::exchange(&call, &request.headers, read, rotates).await
+        }
+        (Endpoint::Compat(compat::Endpoint::Blacklist), &Method::POST) => {
+            compat::refresh::give_back(&call, &request.headers, read).await
+        }
+        (Endpoint::Compat(compat), &Method::OPTIONS) => compat::describe(compat),
         _ => Err(Problem { allow: Some(endpoint.methods()), ..Problem::new(Code::MethodNotAllowed) }),
     }
 }

@@ -119,7 +119,9 @@ impl KeyRing {
         let never = !self.inner.progress.borrow().ever_good;
         self.judge_now(token, now).map_err(|rejection| match rejection {
             Rejection::UnknownKey if never => Problem::new(Code::KeysUnavailable),
-            Rejection::UnknownKey | Rejection::Invalid(_) | Rejection::Expired => rejection.into(),
+            Rejection::UnknownKey | Rejection::Invalid(_) | Rejection::NoSession(_) | Rejection::Expired => {
+                rejection.into()
+            }
         })
     }
 

@@ -14,6 +14,9 @@ mod places;
 #[path = "compat/refusals.rs"]
 mod refusals;
 
+#[path = "compat/signed.rs"]
+mod signed;
+
 use support::client::Response;
 use support::gateway::{Gateway, Issued};
 use support::upstream::Upstream;

@@ -35,7 +35,6 @@ settings.configure(
         "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     },
     SIMPLE_JWT={
-        "ROTATE_REFRESH_TOKENS": True,
         "TOKEN_REFRESH_SERIALIZER": "nilva_session.serializers.TokenSessionRefreshSerializer",
         "TOKEN_BLACKLIST_SERIALIZER": "nilva_session.serializers.TokenSessionBlacklistSerializer",
     },

@@ -1,6 +1,8 @@
 //! The calls of nilva-session 0.1.5 at the paths that they had in its project, for clients that know them there. What they
 //! promised is kept, what went wrong in them is not; docs/compat.md has the list.
 
+pub(super) mod refresh;
+
 use std::cmp::Reverse;
 
 use bytes::Bytes;
@@ -27,23 +29,38 @@ const MOST_ROWS: u32 = 1000;
 pub(super) enum Endpoint {
     /// `PREFIX/active`
     Active,
+    /// `compat.refresh_path`
+    Refresh {
+        /// Whether the refresh token is exchanged too.
+        rotates: bool,
+    },
+    /// `compat.blacklist_path`
+    Blacklist,
 }
 
 impl Endpoint {
     /// The call at a path, if there is one.
     pub(super) fn of(compat: &Compat, path: &str) -> Option<Self> {
-        (path == &*compat.active).then_some(Self::Active)
+        let is = |own: &Option<Box<str>>| own.as_deref() == Some(path);
+        match () {
+            () if path == &*compat.active => Some(Self::Active),
+            () if is(&compat.refresh) => Some(Self::Refresh { rotates: compat.rotates }),
+            () if is(&compat.blacklist) => Some(Self::Blacklist),
+            () => None,
+        }
     }
 
     pub(super) const fn methods(self) -> &'static str {
         match self {
             Self::Active => "GET, DELETE, HEAD, OPTIONS",
+            Self::Refresh { .. } | Self::Blacklist => "POST, OPTIONS",
         }
     }
 
     pub(super) const fn auth(self) -> Auth {
         match self {
             Self::Active => Auth::Required,
+            Self::Refresh { .. } | Self::Blacklist => Auth::Off,
         }
     }
 }
@@ -144,15 +161,20 @@ pub(super) async fn end(call: &Call<'_>, permit: &Permit) -> Result<Response<Byt
     Ok(response)
 }
 
-/// `OPTIONS PREFIX/active`
-pub(super) fn describe() -> Result<Response<Bytes>, Problem> {
+/// `OPTIONS`
+pub(super) fn describe(endpoint: Endpoint) -> Result<Response<Bytes>, Problem> {
+    let name = match endpoint {
+        Endpoint::Active => "List Destroy Active Sessions Api",
+        Endpoint::Refresh { .. } => "Token Refresh",
+        Endpoint::Blacklist => "Token Blacklist",
+    };
     let body = json!({
-        "name": "List Destroy Active Sessions Api",
+        "name": name,
         "description": "",
         "renders": ["application/json"],
         "parses": ["application/json"],
     });
     let mut response = answer(StatusCode::OK, &body)?;
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(Endpoint::Active.methods()));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(endpoint.methods()));
     Ok(response)
 }

@@ -29,7 +29,7 @@ pub(super) struct Granted<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct Pair<'a> {
     id: String,
-    access_token: String,
+    pub(super) access_token: String,
     token_type: &'static str,
     /// Seconds until the access token expires.
     expires_in: i64,

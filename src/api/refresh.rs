@@ -3,6 +3,8 @@
 //! A refresh token is its session's opaque token, so it is found, judged by the same policies as a request, and rotated like
 //! one: whoever comes with a replaced one ends the session.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use http::{Response, StatusCode};
@@ -15,11 +17,11 @@ use crate::error::{Code, Problem};
 use crate::http::fields::{self, Media};
 use crate::jwt;
 use crate::policy::{self, Facts};
-use crate::session::{Actor, Format};
+use crate::session::{Actor, Format, Session, UserId};
 use crate::token::{self, Digest, Shape};
 
 /// The largest body.
-const MAX_BODY: usize = 16 * 1024;
+pub(super) const MAX_BODY: usize = 16 * 1024;
 const FIELD: &str = "refresh_token";
 
 /// Gives out new tokens for the session of a refresh token.
@@ -39,6 +41,23 @@ pub(super) async fn refresh(
     }
     let token = parse(&read(MAX_BODY).await?)?;
     pair::signing_key(call, FIELD)?;
+    let (session, user) = holder(call, headers, &token).await?;
+    let grace = call.config.jwt.refresh_grace.unwrap_or_default();
+    let digest = Digest::of(token.as_bytes());
+    let successor = call.sessions.rotate(session.id, digest, grace, Actor::User(user.clone()), call.now).await?;
+    let granted = Granted { id: session.id, user: user.as_str(), expires_at: session.over_at() };
+    json(StatusCode::OK, &Pair::new(call, &granted, successor.reveal(), None)?)
+}
+
+/// The session of a refresh token, and its user, if a request with this session would pass.
+///
+/// # Errors
+/// As [`refresh`].
+pub(super) async fn holder(
+    call: &Call<'_>,
+    headers: &HeaderMap,
+    token: &str,
+) -> Result<(Arc<Session>, UserId), Problem> {
     match token::shape(token.as_bytes()) {
         Shape::Plausible => {}
         Shape::Foreign if jwt::is_shaped(token.as_bytes()) => return Err(no_refresh_token()),
@@ -63,10 +82,7 @@ pub(super) async fn refresh(
     };
     let (session, user) = own::caller(&permit)?;
     call.sessions.touch(session, call.ip, call.now);
-    let grace = call.config.jwt.refresh_grace.unwrap_or_default();
-    let successor = call.sessions.rotate(session.id, digest, grace, Actor::User(user.clone()), call.now).await?;
-    let granted = Granted { id: session.id, user: user.as_str(), expires_at: session.over_at() };
-    json(StatusCode::OK, &Pair::new(call, &granted, successor.reveal(), None)?)
+    Ok((session.clone(), user))
 }
 
 fn no_refresh_token() -> Problem {

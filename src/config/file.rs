@@ -55,7 +55,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
     let admin = admin::read(root.table("admin"));
     let services = services(root.tables("service"));
     let token = token(root.table("token"));
-    let compat = compat::read(root.table("compat"), token.as_ref());
+    let compat = compat::read(root.table("compat"), token.as_ref(), &jwt, signing.is_some());
     let cache = cache(root.table("cache"));
     let store = store(root.table("store"));
     let audit = audit::read(root.table("audit"));

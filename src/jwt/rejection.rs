@@ -10,6 +10,9 @@ pub enum Rejection {
     /// It is not valid, and never will be.
     #[error("{0}")]
     Invalid(Cow<'static, str>),
+    /// It names no session, in this claim.
+    #[error("the token names no session: it has no claim {0:?}")]
+    NoSession(String),
     /// It was good until it expired.
     #[error("the token has expired")]
     Expired,
@@ -28,6 +31,11 @@ impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
         match rejection {
             Rejection::Invalid(sentence) => Self::with_detail(Code::InvalidToken, sentence),
+            Rejection::NoSession(claim) => Self {
+                detail: format!("The token names no session: it has no claim \"{claim}\".").into(),
+                field: Some(claim.into()),
+                ..Self::new(Code::InvalidToken)
+            },
             Rejection::Expired => Self::new(Code::TokenExpired),
             Rejection::UnknownKey => {
                 Self::with_detail(Code::InvalidToken, "The token was signed with a key that is not known.")

@@ -117,8 +117,7 @@ impl Verifier {
         }
         let session = match claims.get(session_claim) {
             None | Some(Value::Null) => {
-                let sentence = format!("The token names no session: it has no claim \"{session_claim}\".");
-                return Err(Rejection::Invalid(sentence.into()));
+                return Err(Rejection::NoSession(session_claim.clone()));
             }
             Some(value) => value.as_str().and_then(SessionId::parse).ok_or_else(|| {
                 Rejection::Invalid(

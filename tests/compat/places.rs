@@ -73,6 +73,8 @@ fn settings_that_cannot_work_are_refused_with_their_key() {
         ("prefix = \"/a/../b\"", "compat.prefix"),
         ("prefix = \"/_sessions\"", "compat.prefix"),
         ("prefix = \"/a;b\"", "compat.prefix"),
+        ("refresh_path = \"/r\"", "compat.refresh_path"),
+        ("blacklist_path = \"/b\"", "compat.blacklist_path"),
         ("challenge = \"Basic\"", "compat.challenge"),
         ("[token]\nschemes = [\"Bearer\"]", "compat.challenge"),
         ("[token]\nschemes = []", "compat.challenge"),

@@ -330,7 +330,7 @@ fn what_is_no_token_is_refused_and_nothing_panics() {
 #[test]
 fn the_session_must_be_named_by_its_id() {
     for missing in [without("session_id"), with("session_id", json!(null))] {
-        refused(judged(rules(), &missing), "it has no claim \"session_id\"");
+        assert_eq!(judged(rules(), &missing).unwrap_err(), Rejection::NoSession("session_id".to_owned()));
     }
     for bad in
         [json!(""), json!("7"), json!(7), json!([SESSION]), json!(SESSION.replace('-', "")), json!("x".repeat(36))]
@@ -340,7 +340,7 @@ fn the_session_must_be_named_by_its_id() {
     assert!(judged(rules(), &with("session_id", json!(SESSION.to_uppercase()))).is_ok());
     let rules = Rules { session_claim: "sid".to_owned(), ..rules() };
     assert!(judged(rules.clone(), &with("sid", json!(SESSION))).is_ok());
-    refused(judged(rules, &good()), "\"sid\"");
+    assert_eq!(judged(rules, &good()).unwrap_err(), Rejection::NoSession("sid".to_owned()));
 }
 
 #[test]

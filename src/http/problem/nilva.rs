@@ -47,6 +47,9 @@ impl Scheme {
     }
 }
 
+/// The part at fault in the calls with a refresh token in their body, which were simplejwt's own.
+pub const REFRESH: &str = "refresh";
+
 /// A time as Django REST framework writes it: ISO 8601, UTC, with microseconds. It leaves a fraction of zero out; here it
 /// always stands, which whoever reads the one form can read too.
 pub fn time(at: Timestamp) -> String {
@@ -65,6 +68,8 @@ pub(super) fn words(
     request: &RequestContext<'_>,
     project: Project,
 ) -> (Map<String, Value>, HeaderValue) {
+    let of_refresh = problem.field.as_deref() == Some(REFRESH);
+    let scheme = if of_refresh { Scheme::Bearer } else { project.first };
     let said = say(problem, request, project);
     let mut body = Map::new();
     body.insert("detail".to_owned(), said.detail.into());
@@ -85,7 +90,7 @@ pub(super) fn words(
             body.insert(field.to_owned(), json!([problem.detail]));
         }
     }
-    (body, project.first.challenge())
+    (body, scheme.challenge())
 }
 
 /// What is said of one problem.
@@ -117,6 +122,13 @@ fn say(problem: &Problem, request: &RequestContext<'_>, project: Project) -> Sai
     let presented = Presented::of(field);
     let scheme = presented.scheme.unwrap_or(project.first);
     match (problem.code, scheme) {
+        (Code::InvalidToken, _) if problem.field.as_deref() == Some(REFRESH) => {
+            Said::coded(problem.detail.as_ref(), "token_not_valid")
+        }
+        // The claim that is missing.
+        (Code::InvalidToken, Scheme::Bearer) if problem.field.is_some() => {
+            Said::coded("Token contained no recognizable session identification", "token_not_valid")
+        }
         (Code::MissingToken, _) => Said::plain("Authentication credentials were not provided."),
         (Code::MalformedToken, Scheme::Token) => Said::plain(presented.flaw_of_token()),
         (Code::MalformedToken, Scheme::Bearer) if presented.words > 0 && presented.words != 2 => {
