@@ -12,11 +12,14 @@
 //!
 //! `/_sessions/auth` is none of them: it is a question about another request, which `gate` answers.
 //!
+//! With `[compat]`, calls of another program stand beside them at the paths that they had there (`compat`).
+//!
 //! A call that comes with the session cookie and changes something must prove that it comes from a page of this very
 //! origin (`csrf`): browsers send the cookie along with other sites' requests too.
 
 mod admin;
 mod body;
+mod compat;
 mod csrf;
 mod cursor;
 mod issue;
@@ -37,8 +40,10 @@ pub use self::rotate::max_age;
 use crate::clock::{Timestamp, Uptime};
 use crate::config::Config;
 use crate::error::{Code, Problem};
+use crate::http::Scheme;
 use crate::http::credential::{Presented, Source};
-use crate::http::{Scheme, target};
+use crate::http::problem::Dialect;
+use crate::http::target::under;
 use crate::policy::{Auth, Permit};
 use crate::session::SessionId;
 use crate::sessions::Sessions;
@@ -92,15 +97,22 @@ enum Endpoint {
     KeySet,
     /// `/_sessions/{id}`
     One(SessionId),
+    /// A call of another program, at the path that it had there.
+    Compat(compat::Endpoint),
 }
 
 impl Endpoint {
-    fn of(path: &str) -> Result<Self, Problem> {
-        match path.strip_prefix("/_sessions").unwrap_or(path) {
+    fn of(config: &Config, path: &str) -> Result<Self, Problem> {
+        if let Some(compat) = &config.compat
+            && compat.has(path)
+        {
+            return compat::Endpoint::of(compat, path).map(Self::Compat).ok_or_else(|| Problem::new(Code::NotFound));
+        }
+        match path.strip_prefix(OWN).unwrap_or(path) {
             "" => Ok(Self::Collection),
             "/current" => Ok(Self::Current),
             "/rotate" => Ok(Self::Rotate),
-            _ if target::under(path, admin::PREFIX) => Ok(Self::Admin),
+            _ if under(path, admin::PREFIX) => Ok(Self::Admin),
             "/refresh" => Ok(Self::Refresh),
             "/.well-known/jwks.json" => Ok(Self::KeySet),
             rest => {
@@ -121,18 +133,29 @@ impl Endpoint {
             // Each of them has its own.
             Self::Admin => "GET, HEAD, POST, PUT, DELETE",
             Self::One(_) => "DELETE",
+            Self::Compat(call) => call.methods(),
         }
     }
 }
 
 /// What a call needs: a session, but for those that bring a key or a token of another kind, and for what is public.
-pub fn auth(method: &Method, path: &str) -> Auth {
-    match Endpoint::of(path) {
+pub fn auth(config: &Config, method: &Method, path: &str) -> Auth {
+    match Endpoint::of(config, path) {
         Ok(Endpoint::Collection | Endpoint::Refresh) if *method == Method::POST => Auth::Off,
         Ok(Endpoint::KeySet) if is_safe(method) => Auth::Off,
+        Ok(Endpoint::Compat(call)) => call.auth(),
+        Err(_) if !under(path, OWN) => Auth::Off,
         Ok(_) | Err(_) => Auth::Required,
     }
 }
+
+/// The words in which a refused call is told: ours, but where the call is another program's.
+pub fn dialect(config: &Config, path: &str) -> Dialect {
+    if under(path, OWN) { Dialect::Ours } else { config.dialect() }
+}
+
+/// Where the gateway's own calls are.
+const OWN: &str = "/_sessions";
 
 /// Answers a call. `admitted` is what the policy said of its session; `read` reads its body up to a bound.
 ///
@@ -146,7 +169,7 @@ pub async fn answer(
 ) -> Result<Response<Bytes>, Problem> {
     // Who has no session learns nothing about what is here, not even which paths and methods there are.
     let permit = admitted?;
-    let endpoint = Endpoint::of(call.path)?;
+    let endpoint = Endpoint::of(call.config, call.path)?;
     let method = &request.method;
     // Where the session is not what opens the call, a cookie beside the key says nothing.
     if !is_safe(method) && permit.session().is_some() && call.by_cookie() {
@@ -163,6 +186,11 @@ pub async fn answer(
         (Endpoint::Refresh, &Method::POST) => refresh::refresh(&call, &request.headers, read).await,
         (Endpoint::KeySet, &Method::GET | &Method::HEAD) => pair::key_set(&call),
         (Endpoint::One(id), &Method::DELETE) => own::end_one(&call, &permit, id).await,
+        (Endpoint::Compat(compat::Endpoint::Active), &Method::GET | &Method::HEAD) => {
+            compat::list(&call, &permit).await
+        }
+        (Endpoint::Compat(compat::Endpoint::Active), &Method::DELETE) => compat::end(&call, &permit).await,
+        (Endpoint::Compat(compat::Endpoint::Active), &Method::OPTIONS) => compat::describe(),
         _ => Err(Problem { allow: Some(endpoint.methods()), ..Problem::new(Code::MethodNotAllowed) }),
     }
 }

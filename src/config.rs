@@ -7,6 +7,7 @@
 mod admin;
 mod assertion;
 mod audit;
+mod compat;
 mod file;
 mod hearing;
 mod jwt;
@@ -25,6 +26,7 @@ use std::time::Duration;
 pub use self::admin::{Admin, Permission};
 pub use self::assertion::{Assertion, Bind};
 pub use self::audit::AuditSettings;
+pub use self::compat::Compat;
 pub use self::hearing::{Hearing, Notify};
 pub use self::jwt::{JwtSettings, KeySetSettings, KeySetUrl, SigningSettings};
 pub use self::reader::Fault;
@@ -37,6 +39,7 @@ use crate::http::client::TrustedProxies;
 use crate::http::cookie;
 use crate::http::credential;
 use crate::http::identity;
+use crate::http::problem::Dialect;
 use crate::policy;
 use crate::token::ServiceKey;
 
@@ -73,6 +76,8 @@ pub struct Config {
     pub signing: Option<SigningSettings>,
     /// Who may create sessions.
     pub services: Vec<Service>,
+    /// What stands in for nilva-session, if that is wanted.
+    pub compat: Option<Compat>,
     /// What is logged, and how.
     pub log: LogSettings,
 }
@@ -251,6 +256,11 @@ fn list(faults: &[Fault]) -> String {
 }
 
 impl Config {
+    /// The words in which clients are told that a request failed, but for those of `/_sessions`.
+    pub fn dialect(&self) -> Dialect {
+        self.compat.as_ref().map_or(Dialect::Ours, Compat::dialect)
+    }
+
     /// Reads, merges and checks the settings.
     ///
     /// # Errors

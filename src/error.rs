@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::clock::Timestamp;
+
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -156,12 +158,14 @@ pub struct Problem {
     pub reason: Option<&'static str>,
     /// The methods allowed, for [`Code::MethodNotAllowed`].
     pub allow: Option<&'static str>,
+    /// Since when it is so, for [`Code::SessionExpired`].
+    pub since: Option<Timestamp>,
 }
 
 impl Problem {
     /// A failure about which there is no more to say than its code.
     pub const fn new(code: Code) -> Self {
-        Self { code, detail: Cow::Borrowed(code.rule().title), field: None, reason: None, allow: None }
+        Self { code, detail: Cow::Borrowed(code.rule().title), field: None, reason: None, allow: None, since: None }
     }
 
     /// A failure with its own sentence.

@@ -38,6 +38,7 @@ use crate::deadline::Deadlines;
 use crate::error::{Code, Level, Problem};
 use crate::http::credential::{self, Presented};
 use crate::http::forwarding;
+use crate::http::problem::{Dialect, RequestContext};
 use crate::http::{Caller, Host, Scheme, Target};
 use crate::jwt;
 use crate::keyring::KeyRing;
@@ -100,7 +101,9 @@ async fn guarded(
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
         // The panic's own message went to the log through the panic hook.
         panics.increment();
-        reject::with_problem(&Problem::new(Code::Internal), false)
+        let (method, headers) = (&Method::GET, &HeaderMap::new());
+        let unknown = RequestContext { presented: false, dialect: Dialect::Ours, method, headers };
+        reject::with_problem(&Problem::new(Code::Internal), &unknown)
     })
 }
 
@@ -121,13 +124,13 @@ async fn pass(
     }
     let located = match locate(client, request) {
         Ok(located) => located,
-        Err(problem) => return reject::astray(&problem),
+        Err(problem) => return reject::astray(&problem, &asked(request, false, gate.config.dialect())),
     };
     exchange.target = Some(located.target.path_and_query().clone());
     exchange.caller = Some(located.client_ip);
 
     let auth = match &located.place {
-        Place::BuiltIn => api::auth(&request.method, located.target.path()),
+        Place::BuiltIn => api::auth(&gate.config, &request.method, located.target.path()),
         Place::Upstream(place) => place.auth,
     };
     let found = credential::present(&request.headers, &gate.config.token.credential);
@@ -153,24 +156,32 @@ async fn pass(
             let answered = api::answer(call, admitted, request, async |bound| body.read_whole(bound).await);
             match Box::pin(answered).await {
                 Ok(response) => (response.map(ResponseBody::whole), Verdict::Answered),
-                Err(problem) => reject::with_problem(&problem, presented),
+                Err(problem) => {
+                    let dialect = api::dialect(&gate.config, located.target.path());
+                    reject::with_problem(&problem, &asked(request, presented, dialect))
+                }
             }
         }
         Place::Upstream(place) => {
             let permit = match admitted.and_then(|permit| permit.require_role(place.roles)) {
                 Ok(permit) => permit,
                 Err(problem) => {
-                    let (method, headers) = (&request.method, &request.headers);
-                    return reject::for_session(&problem, presented, &place, method, headers, &located.target);
+                    let asked = asked(request, presented, gate.config.dialect());
+                    return reject::for_session(&problem, &asked, &place, &located.target);
                 }
             };
             match forward::to(client, request, body, &place, located, &permit, exchange).await {
                 Ok(response) if permit.session().is_some() => (response, Verdict::Forwarded),
                 Ok(response) => (response, Verdict::Anonymous),
-                Err(problem) => reject::with_problem(&problem, presented),
+                Err(problem) => reject::with_problem(&problem, &asked(request, presented, gate.config.dialect())),
             }
         }
     }
+}
+
+/// What the answer to a refused request depends on besides the refusal.
+const fn asked(request: &request::Parts, presented: bool, dialect: Dialect) -> RequestContext<'_> {
+    RequestContext { presented, dialect, method: &request.method, headers: &request.headers }
 }
 
 /// What a request is for and from whom, in canonical form. Nothing later looks at the raw forms again.

@@ -137,9 +137,10 @@ impl From<Refusal> for Problem {
             Refusal::SuspendForUserAgent => {
                 Self::new(Code::SessionSuspended).because(SuspendReason::UserAgentChanged.name())
             }
-            Refusal::Expired(at) | Refusal::Lapsed(at) => {
-                Self::with_detail(Code::SessionExpired, format!("The session expired at {at}."))
-            }
+            Refusal::Expired(at) | Refusal::Lapsed(at) => Self {
+                since: Some(at),
+                ..Self::with_detail(Code::SessionExpired, format!("The session expired at {at}."))
+            },
             Refusal::Idle => Self::new(Code::SessionIdle),
             Refusal::UserDisabled => Self::new(Code::UserDisabled),
             Refusal::UserAgentChanged => Self::new(Code::UserAgentChanged),

@@ -169,3 +169,43 @@ fn exchange(stream: &mut TcpStream, method: &str, target: &str, headers: &str, b
         }
     }
 }
+
+/// SQLite marks a file as in use with a lock that the system gives up, for the whole process, when any descriptor of the file
+/// is closed. Without it an older SQLite in another process, such as the shell of the distribution, takes itself for the
+/// last user when it closes, and deletes the log that the gateway goes on writing to.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_sqlite_file_is_marked_as_in_use_while_the_gateway_runs() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    /// Where SQLite's shared lock lies (its documentation calls it the shared range).
+    const SHARED: &str = "1073741826";
+
+    let directory = TempDir::new().unwrap();
+    std::fs::write(
+        directory.path().join("gateway.toml"),
+        format!("[[upstream]]\nurl = \"http://127.0.0.1:9\"\n[[service]]\nname = \"login\"\nkey = \"{SERVICE_KEY}\"\n"),
+    )
+    .unwrap();
+    let mut command = command(directory.path());
+    command.args(["serve", "--store", "sqlite:sessions.db"]).env("GATEWAY_LOG__ACCESS", "off");
+    // The first run makes the file, for which it takes locks of another kind.
+    Program::start_ready(&mut command).stop();
+    let program = Program::start_ready(&mut command);
+    // Writing and reading have connections of their own.
+    let mut connection = connect(program.address).unwrap();
+    let headers = format!("Authorization: Bearer {SERVICE_KEY}\r\nContent-Type: application/json\r\n");
+    let (status, answer) = exchange(&mut connection, "POST", "/_sessions", &headers, "{\"user\":\"ann\"}").unwrap();
+    assert_eq!(status, 201);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let headers = format!("Authorization: Bearer {}\r\n", answer["token"].as_str().unwrap());
+    assert_eq!(exchange(&mut connection, "GET", "/_sessions", &headers, "").unwrap().0, 200);
+
+    let inode = format!(":{}", std::fs::metadata(directory.path().join("sessions.db")).unwrap().ino());
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let is_shared = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        words.iter().any(|word| word.ends_with(&inode)) && words.contains(&SHARED)
+    };
+    assert!(locks.lines().any(is_shared), "no lock on {inode} in\n{locks}");
+}

@@ -15,7 +15,7 @@ use source::{arrows, climbs, production_lines, without_comments_and_strings};
 
 /// The layers, lowest first; within a layer, a module may use those to its left.
 const LAYERS: [&[&str]; 9] = [
-    &["error", "clock", "token", "user_agent", "session", "policy"],
+    &["clock", "error", "token", "user_agent", "session", "policy"],
     &["http", "jwt"],
     &["config", "metrics", "log", "deadline", "keyring"],
     &["store"],

@@ -11,8 +11,10 @@ use std::sync::Barrier;
 use std::thread;
 
 use serde_json::json;
+use session_gateway::jwt::Algorithm;
 use support::database::Database;
 use support::gateway::{AGENT, Gateway, Issued, bearer};
+use support::issuer::Issuer;
 use support::postgres::fresh_database;
 use support::upstream::{Reaction, Upstream};
 use support::{now, wait_until};
@@ -171,6 +173,69 @@ fn a_rotation_keeps_the_session_and_a_reuse_of_the_old_token_ends_it() {
     assert!(lives(&gateway, &new));
     assert_eq!(gateway.get_as(&old.token, "/").json()["reason"], "token_reused");
     assert!(!lives(&gateway, &new));
+}
+
+/// nilva-session never looked: 200.
+#[test]
+fn a_disabled_user_is_out_at_once_and_stays_out() {
+    let (_upstream, gateway) = start("[admin]\nusers = [\"root\"]\n");
+    let (session, root) = (gateway.login("ann"), gateway.login("root"));
+    assert!(lives(&gateway, &session));
+    let headers = format!("{}Content-Type: application/json\r\n", bearer(&root.token));
+    let set = |body: &[u8]| gateway.request("PUT", "/_sessions/admin/users/ann", &headers, body).status;
+    assert_eq!(set(b"{\"enabled\": false}"), 200);
+    assert_eq!(gateway.get_as(&session.token, "/").json()["reason"], "user_disabled");
+    assert_eq!(gateway.issue(&json!({ "user": "ann" })).code(), "user_disabled");
+    assert_eq!(set(b"{\"enabled\": true}"), 200);
+    assert!(!lives(&gateway, &session), "what ended does not come back");
+    assert!(lives(&gateway, &gateway.login("ann")));
+}
+
+/// nilva-session gave new tokens to ended and to expired sessions.
+#[test]
+fn a_session_that_was_revoked_or_has_expired_is_not_refreshed() {
+    let key = Issuer::new(Algorithm::EdDsa, None).private;
+    let (_upstream, gateway) = start(&format!("[signing]\nkey = {key:?}\n"));
+    let issue = |user: &str| gateway.issue(&json!({ "user": user, "format": "jwt" })).json();
+    let refresh = |pair: &serde_json::Value| {
+        let body = json!({ "refresh_token": pair["refresh_token"] }).to_string();
+        gateway.request("POST", "/_sessions/refresh", "Content-Type: application/json\r\n", body.as_bytes())
+    };
+    let (revoked, expired) = (issue("ann"), issue("bob"));
+    let access = revoked["access_token"].as_str().unwrap();
+    assert_eq!(gateway.delete_as(access, "/_sessions/current").status, 204);
+    assert_eq!((refresh(&revoked).status, refresh(&revoked).code()), (401, "session_revoked".to_owned()));
+    let id = expired["id"].as_str().unwrap().replace('-', "");
+    Database::of(&gateway).execute("UPDATE sessions SET expires_at = created_at WHERE lower(hex(id)) = ?1", [id]);
+    assert_eq!((refresh(&expired).status, refresh(&expired).code()), (401, "session_expired".to_owned()));
+}
+
+/// One eviction under django-expire's log limit deleted everybody's rows but the few to be kept.
+#[test]
+fn the_history_that_is_kept_of_one_user_takes_nothing_from_the_others() {
+    let (_upstream, gateway) = start("[audit]\nkeep_per_user = 1\nsweep_interval = \"100ms\"\n");
+    let end = |user: &str| {
+        let session = gateway.login(user);
+        assert_eq!(gateway.delete_as(&session.token, "/_sessions/current").status, 204);
+    };
+    let bob = gateway.login("bob");
+    end("bob");
+    for _ in 0..4 {
+        end("ann");
+    }
+    let database = Database::of(&gateway);
+    // What has just ended stays for some minutes, so that its browser can be told why.
+    database.execute("UPDATE sessions SET created_at = created_at - 86400000", []);
+    database.execute("UPDATE sessions SET ended_at = ended_at - 86400000 WHERE state = 'ended'", []);
+    // A gateway looks at everybody when it starts, and after that at those of whom something has ended.
+    let directory = gateway.stop();
+    let store = format!("sqlite:{}", directory.path().join("sessions.db").display());
+    let settings = "[audit]\nkeep_per_user = 1\nsweep_interval = \"100ms\"\n";
+    let gateway = Gateway::start_in(directory, &_upstream.url(), &store, settings);
+    let database = Database::of(&gateway);
+    wait_until("ann's are too many no more", || database.count("user_id = 'ann'") == 1);
+    assert_eq!(database.count("user_id = 'bob'"), 2);
+    assert!(lives(&gateway, &bob));
 }
 
 /// django-single-session left two, three or four of them.

@@ -52,6 +52,8 @@ impl Call {
         Self::FindRetired,
         Self::Get,
         Self::List,
+        // Before the calls that end sessions: of one that has ended it has nothing to do.
+        Self::EndReused,
         Self::Create,
         Self::CreateEvicting,
         Self::CreateReplacing,
@@ -64,7 +66,6 @@ impl Call {
         Self::EndOwn,
         Self::EndOthers,
         Self::EndAll,
-        Self::EndReused,
         Self::Record,
         Self::SweepNothing,
         Self::SweepEnded,

@@ -12,6 +12,7 @@ from pathlib import Path
 import django_admin
 import files
 import moving
+import nilva
 import radicale_dav
 import spa
 import tokens
@@ -25,6 +26,7 @@ SCENARIOS = {
     "files": files.run,
     "spa": spa.run,
     "tokens": tokens.run,
+    "nilva": nilva.run,
 }
 
 

@@ -97,7 +97,7 @@ pub(super) async fn end_several(call: &Call<'_>, permit: &Permit) -> Result<Resp
     counted(call, ended, own_too)
 }
 
-async fn end(
+pub(super) async fn end(
     call: &Call<'_>,
     which: OwnedWhich,
     reason: EndReason,
@@ -117,7 +117,7 @@ fn counted(call: &Call<'_>, ended: usize, own_too: bool) -> Result<Response<Byte
 }
 
 /// The browser forgets the cookie of a session that is over.
-fn clear_cookie(call: &Call<'_>, response: &mut Response<Bytes>) -> Result<(), Problem> {
+pub(super) fn clear_cookie(call: &Call<'_>, response: &mut Response<Bytes>) -> Result<(), Problem> {
     if call.by_cookie() {
         let clear = cookie::clear_cookie(call.config.token.credential.cookie(), &call.config.token.cookie)?;
         response.headers_mut().insert(SET_COOKIE, clear);

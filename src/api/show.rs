@@ -28,14 +28,15 @@ impl Row {
             expires_at: record.over_at().map(|at| at.to_string()),
             last_ip: record.last_ip.map(|ip| ip.to_string()),
             user_agent: record.user_agent.clone(),
-            device: record.device.clone().unwrap_or_else(|| read_anew(record)),
+            device: device(record),
         }
     }
 }
 
-/// The device of a session from before devices were kept, or of one that was not used yet.
-fn read_anew(record: &Record) -> Device {
-    Device::of(record.user_agent.as_deref().unwrap_or_default(), &ClientHints::default())
+/// The device of a session; read anew for one from before devices were kept, or that was not used yet.
+pub(super) fn device(record: &Record) -> Device {
+    let read_anew = || Device::of(record.user_agent.as_deref().unwrap_or_default(), &ClientHints::default());
+    record.device.clone().unwrap_or_else(read_anew)
 }
 
 /// A page of a list.

@@ -12,7 +12,7 @@ use http::header::HeaderName;
 use super::reader::{Table, list, text};
 use super::{
     AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, StorePlace, StoreSettings,
-    TokenSettings, admin, assertion, audit, hearing, jwt, session, upstream,
+    TokenSettings, admin, assertion, audit, compat, hearing, jwt, session, upstream,
 };
 use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
@@ -55,6 +55,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
     let admin = admin::read(root.table("admin"));
     let services = services(root.tables("service"));
     let token = token(root.table("token"));
+    let compat = compat::read(root.table("compat"), token.as_ref());
     let cache = cache(root.table("cache"));
     let store = store(root.table("store"));
     let audit = audit::read(root.table("audit"));
@@ -79,6 +80,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
         jwt,
         signing,
         services,
+        compat,
         log,
     })
 }

@@ -15,9 +15,10 @@ use super::body::ResponseBody;
 use super::client::Client;
 use super::exchange::{Exchange, Verdict};
 use super::route::{self, Match, Place};
-use super::{Located, admit, assertion, locate, reject};
+use super::{Located, admit, asked, assertion, locate, reject};
 use crate::error::{Code, Problem};
 use crate::http::credential;
+use crate::http::problem::{Dialect, RequestContext};
 use crate::http::{Host, Original, Scheme, Target, forwarding, original};
 use crate::policy::Permit;
 
@@ -62,18 +63,18 @@ pub(super) async fn answer(
 ) -> (Response<ResponseBody>, Verdict) {
     // Whoever may say what the request is about and where it comes from could have any answer.
     if !client.trusted {
-        return reject::with_problem(&Problem::new(Code::UntrustedProxy), false);
+        return reject::with_problem(&Problem::new(Code::UntrustedProxy), &asked(request, false, Dialect::Ours));
     }
     let (redirect, original) = match read(request) {
         Ok(read) => read,
-        Err(problem) => return reject::astray(&problem),
+        Err(problem) => return reject::astray(&problem, &asked(request, false, Dialect::Ours)),
     };
     original.restore(request);
     exchange.concerns(request);
     let raw = request.uri.path().to_owned();
     let located = match locate(client, request).and_then(|located| unambiguous(located, request, &raw)) {
         Ok(located) => located,
-        Err(problem) => return reject::with_problem(&problem, false),
+        Err(problem) => return reject::with_problem(&problem, &asked(request, false, client.gate.config.dialect())),
     };
     let (located, place) = located;
     exchange.target = Some(located.target.path_and_query().clone());
@@ -90,9 +91,12 @@ pub(super) async fn answer(
     match admitted {
         Ok(permit) => match assertion::of_request(gate, &place, &permit, &request.method, &located.target, exchange) {
             Ok(assertion) => (allowed(client, &permit, assertion.as_deref()), Verdict::Allowed),
-            Err(problem) => reject::with_problem(&problem, presented),
+            Err(problem) => reject::with_problem(&problem, &asked(request, presented, gate.config.dialect())),
         },
-        Err(problem) => refused(&problem, presented, redirect, &place, request, &located),
+        Err(problem) => {
+            let asked = asked(request, presented, gate.config.dialect());
+            refused(&problem, &asked, redirect, &place, &located)
+        }
     }
 }
 
@@ -153,23 +157,22 @@ fn allowed(client: &Client, permit: &Permit, assertion: Option<&str>) -> Respons
 /// status is: nginx takes no redirect for an answer, but can make one of it.
 fn refused(
     problem: &Problem,
-    presented: bool,
+    request: &RequestContext<'_>,
     redirect: bool,
     place: &Match<'_>,
-    request: &request::Parts,
     located: &Located<'_>,
 ) -> (Response<ResponseBody>, Verdict) {
-    let login = reject::login(problem, place, &request.method, &request.headers, &located.target);
+    let login = reject::login(problem, request, place, &located.target);
     let location =
         login.and_then(|login| HeaderValue::try_from(absolute(login, located.scheme, located.host.as_ref())).ok());
     match location {
-        Some(location) if redirect => (reject::redirect(&request.method, location), Verdict::Redirected),
+        Some(location) if redirect => (reject::redirect(request.method, location), Verdict::Redirected),
         Some(location) => {
-            let (mut response, verdict) = reject::with_problem(problem, presented);
+            let (mut response, verdict) = reject::with_problem(problem, request);
             response.headers_mut().insert(LOCATION, location);
             (response, verdict)
         }
-        None => reject::with_problem(problem, presented),
+        None => reject::with_problem(problem, request),
     }
 }
 

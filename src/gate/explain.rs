@@ -15,13 +15,14 @@ use zeroize::Zeroizing;
 
 use super::body::ResponseBody;
 use super::route::{self, Match, Place, Watched};
-use super::{Located, auth, excuse, locate_from, reject};
+use super::{Located, asked, auth, excuse, locate_from, reject};
 use crate::api;
 use crate::clock::{Moment, Timestamp};
 use crate::config::{Config, Route};
 use crate::error::{Code, Problem, causes};
 use crate::http::Scheme;
 use crate::http::credential::{self, Presented, Source};
+use crate::http::problem::{Dialect, RequestContext};
 use crate::keyring::KeyRing;
 use crate::policy::{self, Auth, Facts, Permit, Refusal};
 use crate::session::{EndReason, Record, Session, SessionId};
@@ -177,24 +178,31 @@ pub async fn explain(
     };
     let (request, transport) = match request(config, question) {
         Ok(request) => request,
-        Err(problem) => return Explanation { decision: astray(problem), ..explanation },
+        Err(problem) => {
+            let (method, headers) = (question.method, &HeaderMap::new());
+            let unsent = RequestContext { presented: false, dialect: config.dialect(), method, headers };
+            return Explanation { decision: astray(problem, &unsent), ..explanation };
+        }
     };
     // Recognised where a request's is.
     if auth::is_asked(&request.uri) {
         explanation.purpose = Some(Purpose::BuiltIn);
         if !config.server.trusted_proxies.trusts(Some(explanation.client_ip)) {
-            explanation.decision = plainly(Problem::new(Code::UntrustedProxy), false);
+            explanation.decision = plainly(Problem::new(Code::UntrustedProxy), &asked(&request, false, Dialect::Ours));
         }
         return explanation;
     }
     let located = match locate_from(config, Some(explanation.client_ip), transport, &request) {
         Ok(located) => located,
-        Err(problem) => return Explanation { decision: astray(problem), ..explanation },
+        Err(problem) => {
+            let asked = asked(&request, false, config.dialect());
+            return Explanation { decision: astray(problem, &asked), ..explanation };
+        }
     };
     explanation.target = Some(located.target.path_and_query().to_string());
     explanation.host = located.host.as_ref().and_then(|host| host.to_str().ok()).map(str::to_owned);
     let auth = match &located.place {
-        Place::BuiltIn => api::auth(&request.method, located.target.path()),
+        Place::BuiltIn => api::auth(config, &request.method, located.target.path()),
         Place::Upstream(place) => place.auth,
     };
     explanation.auth = Some(auth);
@@ -341,40 +349,37 @@ fn decide(
     match &located.place {
         Place::BuiltIn => match admitted {
             Ok(_) => Decision::Answered,
-            Err(problem) => plainly(problem, presented),
+            Err(problem) => {
+                let dialect = api::dialect(config, located.target.path());
+                plainly(problem, &asked(request, presented, dialect))
+            }
         },
         Place::Upstream(place) => match admitted.and_then(|permit| permit.require_role(place.roles)) {
             Ok(permit) => Decision::Forwarded(identity(config, &permit)),
             Err(problem) => {
-                let program = refusal(&problem, presented, place, request, &request.headers, located);
+                let asked = asked(request, presented, config.dialect());
+                let program = refusal(&problem, &asked, place, located);
                 let mut headers = request.headers.clone();
                 headers.insert(ACCEPT, HeaderValue::from_static("text/html,*/*;q=0.8"));
                 headers.insert("sec-fetch-mode", HeaderValue::from_static("navigate"));
-                let browser = refusal(&problem, presented, place, request, &headers, located);
+                let browser = refusal(&problem, &RequestContext { headers: &headers, ..asked }, place, located);
                 Decision::Refused { problem, program, browser }
             }
         },
     }
 }
 
-fn refusal(
-    problem: &Problem,
-    presented: bool,
-    place: &Match<'_>,
-    request: &request::Parts,
-    headers: &HeaderMap,
-    located: &Located<'_>,
-) -> Answer {
-    Answer::of(&reject::for_session(problem, presented, place, &request.method, headers, &located.target).0)
+fn refusal(problem: &Problem, request: &RequestContext<'_>, place: &Match<'_>, located: &Located<'_>) -> Answer {
+    Answer::of(&reject::for_session(problem, request, place, &located.target).0)
 }
 
-fn plainly(problem: Problem, presented: bool) -> Decision {
-    let answer = Answer::of(&reject::with_problem(&problem, presented).0);
+fn plainly(problem: Problem, request: &RequestContext<'_>) -> Decision {
+    let answer = Answer::of(&reject::with_problem(&problem, request).0);
     Decision::Refused { problem, program: answer.clone(), browser: answer }
 }
 
-fn astray(problem: Problem) -> Decision {
-    let answer = Answer::of(&reject::astray(&problem).0);
+fn astray(problem: Problem, request: &RequestContext<'_>) -> Decision {
+    let answer = Answer::of(&reject::astray(&problem, request).0);
     Decision::Refused { problem, program: answer.clone(), browser: answer }
 }
 

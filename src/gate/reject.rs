@@ -1,7 +1,7 @@
 //! How a request that may not pass is answered: a problem for programs, the way to the login page for people.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, HeaderMap, HeaderValue, LOCATION};
+use http::header::{CACHE_CONTROL, CONNECTION, HeaderValue, LOCATION};
 use http::{Method, Response, StatusCode};
 
 use super::body::ResponseBody;
@@ -13,16 +13,16 @@ use crate::http::Target;
 use crate::http::problem::{self, RequestContext};
 use crate::http::returning::Appetite;
 
-/// The answer to a refused request as problem+json, and how it counts.
-pub(super) fn with_problem(problem: &Problem, presented: bool) -> (Response<ResponseBody>, Verdict) {
-    let response = problem::respond(problem, &RequestContext { presented });
+/// The answer to a refused request in the words that its client knows, and how it counts.
+pub(super) fn with_problem(problem: &Problem, request: &RequestContext<'_>) -> (Response<ResponseBody>, Verdict) {
+    let response = problem::respond(problem, request);
     (response.map(ResponseBody::whole), Verdict::Refused(problem.code))
 }
 
 /// The answer to a request that leads nowhere. When the request itself is at fault nothing else is read from its
 /// connection: whoever wrote it may mean another end of it than we do.
-pub(super) fn astray(problem: &Problem) -> (Response<ResponseBody>, Verdict) {
-    let (mut response, verdict) = with_problem(problem, false);
+pub(super) fn astray(problem: &Problem, request: &RequestContext<'_>) -> (Response<ResponseBody>, Verdict) {
+    let (mut response, verdict) = with_problem(problem, request);
     if problem.code == Code::InvalidRequest {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -32,24 +32,21 @@ pub(super) fn astray(problem: &Problem) -> (Response<ResponseBody>, Verdict) {
 /// The answer to a request that was refused for want of a good session: the login page where that helps, else the problem.
 pub(super) fn for_session(
     problem: &Problem,
-    presented: bool,
+    request: &RequestContext<'_>,
     place: &Match<'_>,
-    method: &Method,
-    headers: &HeaderMap,
     target: &Target,
 ) -> (Response<ResponseBody>, Verdict) {
-    match login(problem, place, method, headers, target).map(HeaderValue::try_from) {
-        Some(Ok(location)) => (redirect(method, location), Verdict::Redirected),
-        Some(Err(_)) | None => with_problem(problem, presented),
+    match login(problem, request, place, target).map(HeaderValue::try_from) {
+        Some(Ok(location)) => (redirect(request.method, location), Verdict::Redirected),
+        Some(Err(_)) | None => with_problem(problem, request),
     }
 }
 
 /// The location of the login page, if a refused request shall be sent there.
 pub(super) fn login(
     problem: &Problem,
+    request: &RequestContext<'_>,
     place: &Match<'_>,
-    method: &Method,
-    headers: &HeaderMap,
     target: &Target,
 ) -> Option<String> {
     let rule = problem.code.rule();
@@ -57,9 +54,9 @@ pub(super) fn login(
     let can_log_in = rule.fault == Fault::Client && rule.status == StatusCode::UNAUTHORIZED.as_u16();
     let wants_page = match place.on_reject {
         OnReject::Unauthorized => false,
-        OnReject::Auto => Appetite::of(method, headers) == Appetite::Browser,
+        OnReject::Auto => Appetite::of(request.method, request.headers) == Appetite::Browser,
         // For everybody but scripts in a page, which cannot follow a person's way.
-        OnReject::Login => !Appetite::is_script(headers),
+        OnReject::Login => !Appetite::is_script(request.headers),
     };
     place.upstream.login_page.as_ref().filter(|_| can_log_in && wants_page).map(|page| page.location(target))
 }

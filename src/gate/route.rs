@@ -57,7 +57,7 @@ pub(super) fn find<'a>(
     method: &Method,
     target: &Target,
 ) -> Result<Place<'a>, Problem> {
-    if under(target.path(), BUILT_IN) {
+    if is_built_in(config, target.path()) {
         return Ok(Place::BuiltIn);
     }
     let (index, upstream) = application(config, host)
@@ -67,7 +67,7 @@ pub(super) fn find<'a>(
     // what is checked here is not what is served there.
     let agreed = target.agrees(|reading| {
         let (other_route, other_login) = part(upstream, method, reading);
-        !under(reading, BUILT_IN) && login == other_login && same(route, other_route)
+        !is_built_in(config, reading) && login == other_login && same(route, other_route)
     });
     if !agreed {
         return Err(Problem::invalid("target", "The path can be read in ways that lead to different places."));
@@ -85,6 +85,11 @@ pub(super) fn leads_to_the_same(upstream: &Upstream, method: &Method, canonical:
     let ((route, login), (other_route, other_login)) =
         (part(upstream, method, canonical), part(upstream, method, path));
     login == other_login && same(route, other_route)
+}
+
+/// Whether the gateway answers a path itself, on every host.
+fn is_built_in(config: &Config, path: &str) -> bool {
+    under(path, BUILT_IN) || config.compat.as_ref().is_some_and(|compat| compat.has(path))
 }
 
 /// The most exact host pattern wins: a name, then a wildcard, then every host; among equals the first in the file.

@@ -43,6 +43,11 @@ impl Settings {
         Self { former, ..self }
     }
 
+    /// Whether this scheme of `Authorization` is one of ours.
+    pub fn has_scheme(&self, scheme: &str) -> bool {
+        self.schemes.iter().any(|ours| ours.eq_ignore_ascii_case(scheme))
+    }
+
     /// The name of the session cookie.
     pub const fn cookie(&self) -> &CookieName {
         &self.cookie

@@ -1,17 +1,36 @@
-//! The answer to a request that failed: an RFC 9457 problem with the fields that its status asks for.
+//! The answer to a request that failed: an RFC 9457 problem with the fields that its status asks for, or what clients of
+//! another program expect instead.
+
+pub mod nilva;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Method, Response, StatusCode};
 
 use crate::error::{Code, Problem};
 
+/// In whose words a problem is told. The status is the same in all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Problem+json with our codes.
+    #[default]
+    Ours,
+    /// What clients of this project with nilva-session are used to.
+    Nilva(nilva::Project),
+}
+
 /// What the answer depends on besides the problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestContext {
+#[derive(Clone, Copy, Debug)]
+pub struct RequestContext<'a> {
     /// Whether the request brought a credential of ours, good or bad. Only then is it told that its token is invalid;
     /// otherwise it is told how to bring one (RFC 6750 section 3.1).
     pub presented: bool,
+    /// In whose words it is told.
+    pub dialect: Dialect,
+    /// The request's method.
+    pub method: &'a Method,
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
 }
 
 /// The body of a problem (RFC 9457 section 3). With `about:blank` the title is the status phrase.
@@ -29,10 +48,23 @@ struct Body<'a> {
 }
 
 /// The answer that tells the client about `problem`. No cache keeps it.
-pub fn respond(problem: &Problem, request: &RequestContext) -> Response<Bytes> {
+pub fn respond(problem: &Problem, request: &RequestContext<'_>) -> Response<Bytes> {
+    match request.dialect {
+        Dialect::Ours => framed(problem, JSON_PROBLEM, &ours(problem), || challenge(problem, request.presented)),
+        Dialect::Nilva(project) => {
+            let (body, challenge) = nilva::words(problem, request, project);
+            framed(problem, JSON, &body, || challenge)
+        }
+    }
+}
+
+const JSON_PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+fn ours(problem: &Problem) -> Body<'_> {
     let rule = problem.code.rule();
-    let status = StatusCode::from_u16(rule.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = Body {
+    let status = status(problem);
+    Body {
         r#type: "about:blank",
         title: status.canonical_reason().unwrap_or(rule.name),
         status: status.as_u16(),
@@ -40,16 +72,30 @@ pub fn respond(problem: &Problem, request: &RequestContext) -> Response<Bytes> {
         detail: &problem.detail,
         field: problem.field.as_deref(),
         reason: problem.reason,
-    };
+    }
+}
+
+fn status(problem: &Problem) -> StatusCode {
+    StatusCode::from_u16(problem.code.rule().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// A body with the status and the fields that go with it in every dialect.
+fn framed(
+    problem: &Problem,
+    media_type: HeaderValue,
+    body: &impl serde::Serialize,
+    challenge: impl FnOnce() -> HeaderValue,
+) -> Response<Bytes> {
+    let status = status(problem);
     // Strings and numbers always serialize; were it not so, the status alone still says no.
-    let mut response = Response::new(serde_json::to_vec(&body).map(Bytes::from).unwrap_or_default());
+    let mut response = Response::new(serde_json::to_vec(body).map(Bytes::from).unwrap_or_default());
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_TYPE, media_type);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     match status {
         StatusCode::UNAUTHORIZED => {
-            headers.insert(WWW_AUTHENTICATE, challenge(problem, request));
+            headers.insert(WWW_AUTHENTICATE, challenge());
         }
         StatusCode::METHOD_NOT_ALLOWED => {
             // RFC 9110 section 15.5.6: the field is there even if it is empty.
@@ -64,9 +110,9 @@ pub fn respond(problem: &Problem, request: &RequestContext) -> Response<Bytes> {
 }
 
 /// The challenge of a 401. It never says `Basic`, which would make a browser ask for a password.
-fn challenge(problem: &Problem, request: &RequestContext) -> HeaderValue {
+fn challenge(problem: &Problem, presented: bool) -> HeaderValue {
     const BARE: HeaderValue = HeaderValue::from_static("Bearer");
-    if !request.presented || problem.code == Code::MissingToken {
+    if !presented || problem.code == Code::MissingToken {
         return BARE;
     }
     // The characters of an error_description (RFC 6750 section 3).
@@ -83,8 +129,10 @@ mod tests {
 
     use super::*;
 
-    const PRESENTED: RequestContext = RequestContext { presented: true };
-    const NOTHING_PRESENTED: RequestContext = RequestContext { presented: false };
+    fn respond_to(problem: &Problem, presented: bool) -> Response<Bytes> {
+        let headers = HeaderMap::new();
+        respond(problem, &RequestContext { presented, dialect: Dialect::Ours, method: &Method::GET, headers: &headers })
+    }
 
     fn body(response: &Response<Bytes>) -> Value {
         serde_json::from_slice(response.body()).unwrap()
@@ -97,7 +145,7 @@ mod tests {
     #[test]
     fn every_code_is_answered_with_its_status_and_its_name_and_is_not_cached() {
         for code in Code::ALL {
-            let response = respond(&Problem::new(*code), &PRESENTED);
+            let response = respond_to(&Problem::new(*code), true);
             let rule = code.rule();
             assert_eq!(response.status().as_u16(), rule.status, "{code:?}");
             assert_eq!(field(&response, CONTENT_TYPE), Some("application/problem+json"));
@@ -116,25 +164,25 @@ mod tests {
     #[test]
     fn each_status_has_the_fields_it_asks_for_and_no_others() {
         for code in Code::ALL {
-            let response = respond(&Problem::new(*code), &NOTHING_PRESENTED);
+            let response = respond_to(&Problem::new(*code), false);
             let status = response.status().as_u16();
             assert_eq!(field(&response, WWW_AUTHENTICATE).is_some(), status == 401, "{code:?}");
             assert_eq!(field(&response, ALLOW).is_some(), status == 405, "{code:?}");
             assert_eq!(field(&response, RETRY_AFTER), (status == 503).then_some("1"), "{code:?}");
         }
         let known = Problem { allow: Some("GET, DELETE"), ..Problem::new(Code::MethodNotAllowed) };
-        assert_eq!(field(&respond(&known, &PRESENTED), ALLOW), Some("GET, DELETE"));
+        assert_eq!(field(&respond_to(&known, true), ALLOW), Some("GET, DELETE"));
     }
 
     #[test]
     fn a_401_says_invalid_token_only_when_a_token_was_presented() {
         let missing = Problem::new(Code::MissingToken);
-        for request in [NOTHING_PRESENTED, PRESENTED] {
-            assert_eq!(field(&respond(&missing, &request), WWW_AUTHENTICATE), Some("Bearer"));
+        for presented in [false, true] {
+            assert_eq!(field(&respond_to(&missing, presented), WWW_AUTHENTICATE), Some("Bearer"));
         }
         let revoked = Problem::new(Code::SessionRevoked).because("logged_out");
-        assert_eq!(field(&respond(&revoked, &NOTHING_PRESENTED), WWW_AUTHENTICATE), Some("Bearer"));
-        let response = respond(&revoked, &PRESENTED);
+        assert_eq!(field(&respond_to(&revoked, false), WWW_AUTHENTICATE), Some("Bearer"));
+        let response = respond_to(&revoked, true);
         assert_eq!(
             field(&response, WWW_AUTHENTICATE),
             Some("Bearer error=\"invalid_token\", error_description=\"The session was ended.\"")
@@ -145,7 +193,7 @@ mod tests {
     #[test]
     fn a_detail_cannot_break_out_of_the_challenge_or_of_the_body() {
         for detail in ["a\", error=\"none", "a\\", "a\r\nSet-Cookie: b=c", "n\u{e4}h", "</script>\u{0}"] {
-            let response = respond(&Problem::with_detail(Code::UnknownToken, detail), &PRESENTED);
+            let response = respond_to(&Problem::with_detail(Code::UnknownToken, detail), true);
             let challenge = field(&response, WWW_AUTHENTICATE).unwrap();
             assert!(challenge.ends_with("error_description=\"There is no session for this token.\""), "{challenge}");
             assert_eq!(body(&response).get("detail"), Some(&json!(detail)));
@@ -154,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_part_at_fault_is_named() {
-        let response = respond(&Problem::invalid("lifetime", "It must be a duration."), &PRESENTED);
+        let response = respond_to(&Problem::invalid("lifetime", "It must be a duration."), true);
         assert_eq!(body(&response).get("field"), Some(&json!("lifetime")));
         assert_eq!(body(&response).get("detail"), Some(&json!("It must be a duration.")));
     }

@@ -37,6 +37,11 @@ impl Health {
         self.back.notify_waiters();
     }
 
+    /// Resolves when the store is found the next time. Cancel safe.
+    pub(super) async fn until_back(&self) {
+        self.back.notified().await;
+    }
+
     /// Resolves when the store is up. Cancel safe.
     pub(super) async fn until_found(&self) {
         loop {

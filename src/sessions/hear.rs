@@ -98,8 +98,11 @@ impl Sessions {
                     "changes by others cannot be heard of yet; until they are, one holds here after cache.ttl"
                 );
             }
-            sleep(pause).await;
-            pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            tokio::select! {
+                () = sleep(pause) => pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+                // What was in the way is likely to be gone.
+                () = self.inner.health.until_back() => pause = FIRST_PAUSE,
+            }
         }
     }
 

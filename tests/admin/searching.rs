@@ -170,5 +170,5 @@ fn cursors_outlive_the_gateway_that_made_them() {
     let directory = gateway.stop();
     let store = format!("sqlite:{}", directory.path().join("sessions.db").display());
     let gateway = Gateway::start_in(directory, &upstream.url(), &store, crate::ADMIN);
-    assert_eq!(search(&gateway, &root, &query), [root.id.clone()]);
+    assert_eq!(search(&gateway, &root, &query), vec![root.id]);
 }

@@ -8,6 +8,7 @@ use crate::support::client::Response;
 use crate::support::database::Database;
 use crate::support::gateway::{Gateway, Issued, SERVICE_KEY, bearer};
 use crate::support::issuer::Issuer;
+use crate::support::postgres::fresh_database;
 use crate::support::upstream::Upstream;
 use crate::support::wait_until;
 use crate::{code, now};
@@ -357,4 +358,21 @@ fn a_store_that_is_away_is_not_an_invalid_token() {
     let claims = json!({ "session_id": "0c8a5ef1-6f0b-4a51-9b1d-3c5f6a7b8c9d", "exp": now() + 60 });
     let response: Response = gateway.get_as(&issuer.token(&claims), "/");
     assert_eq!(code(&response), (503, "store_unavailable".to_owned()));
+}
+
+#[test]
+fn a_revocation_made_by_another_gateway_reaches_signed_tokens_too() {
+    let issuer = Issuer::new(Algorithm::EdDsa, None);
+    let (upstream, database) = (Upstream::hello(), fresh_database());
+    let toml = format!("[cache]\nttl = \"1h\"\n[jwt]\nkeys = [{}]\n", issuer.entry());
+    let [here, there] = [(); 2].map(|()| Gateway::start_on(&database.url(), &upstream.url(), &toml));
+    wait_until("they hear each other", || {
+        [&here, &there].iter().all(|gateway| gateway.metric("gateway_listen_up") == 1.0)
+    });
+    let session = login(&here);
+    let token = issuer.token(&claims(&session));
+    assert_eq!((status(&here, &token), status(&there, &token)), (200, 200));
+    assert_eq!(there.delete_as(&token, "/_sessions/current").status, 204);
+    wait_until("the other one has heard of it", || status(&here, &token) == 401);
+    assert_eq!(code(&here.get_as(&token, "/")), (401, "session_revoked".to_owned()));
 }

@@ -24,6 +24,8 @@ pub struct Drive {
     gateways: [Gateway; 2],
     connections: [Connection; 2],
     _upstream: Upstream,
+    /// The token of an administrator.
+    admin: String,
     dice: u64,
     sessions: Vec<Session>,
     /// What was done lately, for whoever has to find out why it went wrong.
@@ -38,7 +40,7 @@ impl Drive {
         let database = fresh_database();
         let gateway = |grace: &str| {
             let toml = format!(
-                "[session]\ntouch_interval = \"100ms\"\nrotate_grace = \"{grace}\"\n[cache]\nttl = \"10m\"\nnegative_ttl = \"100ms\"\n"
+                "[session]\ntouch_interval = \"100ms\"\nrotate_grace = \"{grace}\"\n[admin]\nusers = [\"root\"]\n[cache]\nttl = \"10m\"\nnegative_ttl = \"100ms\"\n"
             );
             Gateway::start_on(&database.url(), &upstream.url(), &toml)
         };
@@ -47,8 +49,10 @@ impl Drive {
             wait_until("the gateway hears of the other one's changes", || gateway.metric("gateway_listen_up") == 1.0);
         }
         let connections = [gateways[0].connect(), gateways[1].connect()];
+        let admin = gateways[0].login_with(json!({ "user": "root", "user_agent": AGENTS[0] })).token;
         Self {
             gateways,
+            admin,
             connections,
             _upstream: upstream,
             dice: seed | 1,
@@ -69,9 +73,12 @@ impl Drive {
             54..66 => self.use_an_old_token(),
             66..76 => self.rotate(at),
             76..82 => self.use_with_another_program(at),
-            82..90 => self.revoke_one(at),
-            90..94 => self.log_out(at),
-            94..97 => self.revoke_others(at),
+            82..88 => self.revoke_one(at),
+            88..91 => self.log_out(at),
+            91..93 => self.revoke_others(at),
+            93..95 => self.suspend(at),
+            95..97 => self.reactivate(),
+            97 => self.disable(at),
             _ => self.let_expire(at),
         }
     }
@@ -223,6 +230,46 @@ impl Drive {
         let response = self.call(on, "DELETE", "/_sessions?others=true", &bearer(&by.token), AGENTS[by.agent], b"");
         self.require(response.status == 200, &format!("ended: {response:?}"));
         self.end_all_of(by.user, |session| (session.id != by.id).then_some("logged_out_elsewhere"));
+    }
+
+    fn suspend(&mut self, at: usize) {
+        let (on, session) = (self.roll(2), self.sessions[at].clone());
+        if session.verdict() != Some(live()) {
+            return;
+        }
+        self.note("suspend", format!("on {on}: {}", session.id));
+        let response = self.administer(on, "POST", &format!("sessions/{}/suspend", session.id), "");
+        self.require(response.status == 200, &format!("suspended: {response:?}"));
+        self.sessions[at].state = State::Suspended("suspended_by_admin");
+    }
+
+    fn reactivate(&mut self) {
+        let suspended =
+            |session: &Session| matches!(session.state, State::Suspended(_)) && session.expired() == Some(false);
+        let Some(at) = self.sessions.iter().position(suspended) else { return };
+        let on = self.roll(2);
+        self.note("reactivate", format!("on {on}: {}", self.sessions[at].id));
+        let response = self.administer(on, "POST", &format!("sessions/{}/reactivate", self.sessions[at].id), "");
+        self.require(response.status == 200, &format!("reactivated: {response:?}"));
+        self.sessions[at].state = State::Active;
+    }
+
+    /// Disables a user and enables it again: what it had is over for good.
+    fn disable(&mut self, at: usize) {
+        let (on, user) = (self.roll(2), self.sessions[at].user);
+        self.note("disable", format!("on {on}: user {user}"));
+        for enabled in [false, true] {
+            let body = json!({ "enabled": enabled }).to_string();
+            let response = self.administer(on, "PUT", &format!("users/user-{user}"), &body);
+            self.require(response.status == 200, &format!("set: {response:?}"));
+        }
+        self.end_all_of(user, |_| Some("user_disabled"));
+    }
+
+    fn administer(&mut self, on: usize, method: &str, path: &str, body: &str) -> Response {
+        let content = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let headers = format!("{}{content}", bearer(&self.admin));
+        self.call(on, method, &format!("/_sessions/admin/{path}"), &headers, AGENTS[0], body.as_bytes())
     }
 
     /// Nothing is done: a short session is used around its end, so that time does it.

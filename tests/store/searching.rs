@@ -157,6 +157,13 @@ both! {
         let all = Filter::default();
         let expected = Count { matching: 3, skipped: 3 };
         assert_eq!(fixture.store.count(&all, &guard(), at(9), None).await.unwrap(), expected);
+        let unguarded = async |filter| {
+            fixture.store.count(&filter, &Guard::none(), at(9), None).await.unwrap().matching
+        };
+        assert_eq!(unguarded(Filter::default()).await, 6);
+        assert_eq!(unguarded(phase(Phase::Active)).await, 4);
+        assert_eq!(unguarded(phase(Phase::Expired)).await, 2);
+        assert_eq!(unguarded(phase(Phase::Ended)).await, 0, "they have ended");
         assert_eq!(fixture.state(simple).await, State::Active, "counting changes nothing");
         let matched = fixture.store.end_matching(&all, &guard(), EndReason::EndedByAdmin, &by(at(9))).await.unwrap();
         assert_eq!(ids(&matched.ended), sorted(vec![simple, expired, former]));

@@ -148,8 +148,7 @@ impl DatabaseFile {
     }
 
     fn open(&self) -> Result<Connection, OpenCause> {
-        // SQLite would create it readable for everybody; its -wal and -shm files take the mode of this one.
-        drop(create(&self.path)?);
+        self.create_once()?;
         let db = Connection::open_with_flags(
             &self.path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE,
@@ -163,6 +162,17 @@ impl DatabaseFile {
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "foreign_keys", true)?;
         Ok(db)
+    }
+
+    /// Creates the file, which SQLite would make readable for everybody; its -wal and -shm files take the mode of this one.
+    ///
+    /// A file that is there is not opened: closing it again would give up the locks of every connection that this process
+    /// has to it, and another process that then closes the file would take itself for the last one and delete the log.
+    fn create_once(&self) -> io::Result<()> {
+        match OpenOptions::new().write(true).create_new(true).mode(MODE).open(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Switching a file to WAL fails at once, without regard to the busy timeout, while another process has it open.

@@ -189,10 +189,12 @@ pub(super) fn count(
     let present = Present::new(&mut values, now, idle_since);
     let condition = condition(filter, &mut values, &present);
     let protected = present.protected(&mut values, guard);
+    // Not every filter asks for the time, and SQLite refuses a value that stands nowhere.
+    let Present { now, idle_since } = present;
     let sql = format!(
         "SELECT count(*) FILTER (WHERE NOT protected), count(*) FILTER (WHERE protected) \
          FROM (SELECT {protected} AS protected FROM sessions s JOIN users u ON u.id = s.user_id \
-         WHERE s.state <> 'ended' AND {condition})"
+         WHERE {now} IS NOT NULL AND {idle_since} IS NOT NULL AND s.state <> 'ended' AND {condition})"
     );
     let count = |row: &Row<'_>| {
         Ok(Count { matching: row.get::<_, i64>(0)?.unsigned_abs(), skipped: row.get::<_, i64>(1)?.unsigned_abs() })
