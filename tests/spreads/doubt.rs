@@ -71,3 +71,25 @@ fn a_session_evicted_by_a_login_whose_answer_got_lost_is_not_served_from_memory(
     until_hearing(&there);
     cache(&there, &other);
 }
+
+#[test]
+fn an_administrator_s_change_whose_answer_got_lost_is_not_served_from_memory() {
+    let admin = "[admin]\nusers = [\"root\"]\n";
+    let fleet = Fleet::start(1, &format!("{LONG}{admin}"));
+    let (link, there) = fleet.behind_link(&format!("{SHORT}{admin}"));
+    let root = login(&there, "root");
+    let (ended, other) = (login(&there, "ann"), login(&there, "bob"));
+    for session in [&root, &ended, &other] {
+        cache(&there, session);
+    }
+    link.refuse();
+    link.hold(Way::Answers);
+    let answer = there.delete_as(&root.token, "/_sessions/admin/sessions?user=ann");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(refusal(&there, &ended), "store_unavailable");
+    cache(&there, &other);
+    link.mend();
+    link.release();
+    until_hearing(&there);
+    cache(&there, &other);
+}
