@@ -67,6 +67,10 @@ fn password_change(config: &Config) -> Option<Hook> {
     upstream(config).password_changes.first().map(|change| change.hook.clone())
 }
 
+fn compat(config: &Config) -> Option<&Compat> {
+    config.compat.as_ref()
+}
+
 const UPSTREAM: &str = "[[upstream]]\nurl = \"http://127.0.0.1:3000\"";
 const ROUTE: &str = "[[upstream.route]]";
 const LOGIN: &str = "[[upstream.login]]\npath = \"/in\"\nuser = { form = \"u\" }";
@@ -125,6 +129,12 @@ fn cases() -> Vec<Case> {
         ("admin.view", "[admin]\nview = [\"auditor\"]", shows!(|c| c.admin.view.clone()), "[Role(\"auditor\")]"),
         ("admin.logout", "[admin]\nlogout = [\"staff\"]", shows!(|c| c.admin.logout.clone()), "[Role(\"staff\")]"),
         ("admin.logout_all", "[admin]\nlogout_all = [\"superuser\"]", shows!(|c| c.admin.logout_all.clone()), "[Role(\"superuser\")]"),
+        ("compat.nilva", "[compat]\nnilva = true", shows!(|c| c.compat.is_some()), "true"),
+        ("compat.prefix", "[compat]\nnilva = true\nprefix = \"/api\"", shows!(|c| compat(c).map(|compat| compat.active.clone())), "Some(\"/api/active\")"),
+        ("compat.challenge", "[compat]\nnilva = true\nchallenge = \"Bearer\"", shows!(|c| compat(c).map(|compat| compat.project.first)), "Some(Bearer)"),
+        ("compat.refresh_path", "{signing}\n[compat]\nnilva = true\nrefresh_path = \"/r\"", shows!(|c| compat(c).map(|compat| compat.refresh.clone())), "Some(Some(\"/r\"))"),
+        ("compat.rotate_refresh", "{signing}\n[compat]\nnilva = true\nrotate_refresh = true", shows!(|c| compat(c).map(|compat| compat.rotates)), "Some(true)"),
+        ("compat.blacklist_path", "{signing}\n[compat]\nnilva = true\nblacklist_path = \"/b\"", shows!(|c| compat(c).map(|compat| compat.blacklist.clone())), "Some(Some(\"/b\"))"),
         ("audit.keep_per_user", "[audit]\nkeep_per_user = 0", shows!(|c| c.audit.keep_per_user), "Some(0)"),
         ("audit.keep_for", "[audit]\nkeep_for = \"0\"", shows!(|c| c.audit.keep_for), "None"),
         ("audit.sweep_interval", "[audit]\nsweep_interval = \"5m\"", shows!(|c| c.audit.sweep_interval), "Some(300s)"),
@@ -238,6 +248,7 @@ fn every_known_key_has_a_case() {
         "policy.max_sessions",
         "logout",
         "admin",
+        "compat",
         "cache",
         "store",
         "audit",

@@ -304,5 +304,6 @@ fn a_name_of_many_brackets_is_looked_at_once() {
         let body = format!("{}=1&user=alice", unit.repeat(64 * 1024 / unit.len()));
         assert_eq!(form_field(body.as_bytes(), "user").as_deref(), Some("alice"));
     }
-    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+    // One pass takes milliseconds; one for every bracket would take minutes, on a machine that is busy as on one that is not.
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
 }
