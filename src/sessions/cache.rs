@@ -256,8 +256,11 @@ impl Cache {
         self.forget_in_step(id, &mut self.in_step());
     }
 
-    /// Forgets the sessions of a user. It looks at every session there is, so it is for rare cases.
+    /// Forgets the sessions of a user. It looks at every session there is, so it is for rare cases. Whose the loads in flight
+    /// are shows when they end, so none of them lands.
     pub(super) fn forget_user(&self, user: &UserId) {
+        // Before the look at what is there: a load that ends in between has landed, and is found, or does not land.
+        self.in_step().push_unknown();
         let of_user = self.found.iter().filter(|(_, session)| session.identity.user_text() == user.as_str());
         let ids: Vec<SessionId> = of_user.map(|(_, session)| session.id).collect();
         for id in ids {

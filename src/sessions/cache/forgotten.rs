@@ -30,6 +30,12 @@ impl Forgotten {
         self.count += 1;
     }
 
+    /// Sessions were forgotten of which nobody knows the ids: what is being loaded now may be one of them.
+    pub(super) const fn push_unknown(&mut self) {
+        // So many that the record does not go back to before them.
+        self.count += Self::KEPT as u64 + 1;
+    }
+
     /// Whether this session was forgotten, or may have been, since the record stood there.
     pub(super) fn since(&self, then: u64, id: SessionId) -> bool {
         let Ok(news) = usize::try_from(self.count.saturating_sub(then)) else { return true };
@@ -54,6 +60,19 @@ mod tests {
         forgotten.push(id(2));
         assert!(forgotten.since(began, id(2)));
         assert!(!forgotten.since(began, id(1)));
+    }
+
+    #[test]
+    fn what_was_forgotten_without_its_id_may_be_any_load_under_way_and_none_that_begins_afterwards() {
+        let mut forgotten = Forgotten::default();
+        forgotten.push(id(1));
+        let before = forgotten.now();
+        forgotten.push_unknown();
+        let after = forgotten.now();
+        assert!(forgotten.since(before, id(1)) && forgotten.since(before, id(2)));
+        assert!(!forgotten.since(after, id(1)));
+        forgotten.push(id(2));
+        assert!(!forgotten.since(after, id(1)) && forgotten.since(after, id(2)));
     }
 
     #[test]

@@ -180,6 +180,30 @@ fn all_sessions_of_a_user_are_forgotten_and_nobody_else_s() {
 }
 
 #[test]
+fn a_load_does_not_land_when_its_user_was_forgotten_meanwhile() {
+    let cache = cache(100);
+    let ann = UserId::parse("ann").unwrap();
+    runtime().block_on(async {
+        let fresh = |_| async {
+            cache.forget_user(&ann);
+            Ok(Loaded::Found(session(1, NOW)))
+        };
+        cache.get_or_load(&digest(1), NOW, fresh).await.unwrap();
+        assert!(cache.peek(&digest(1)).is_none(), "the row was read before");
+        put(&cache, 1, NOW).await;
+        assert!(cache.peek(&digest(1)).is_some(), "what is loaded afterwards stays");
+        let much_later = later(2 * TTL);
+        let failed = |outdated: Option<Arc<Session>>| async {
+            cache.forget_user(&ann);
+            Ok(Loaded::Found(outdated.unwrap()))
+        };
+        cache.get_or_load(&digest(1), much_later, failed).await.unwrap();
+        assert!(cache.peek(&digest(1)).is_none(), "nor is an outdated one put back");
+    });
+    validate(&cache, 100);
+}
+
+#[test]
 fn a_session_is_forgotten_under_its_id_and_under_its_token() {
     let cache = cache(100);
     let by_id = Digest::of_id(id(1).as_uuid().as_bytes());
