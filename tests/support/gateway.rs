@@ -49,7 +49,8 @@ impl Gateway {
     /// The same with this directory, and without waiting for the store.
     pub fn start_in(directory: TempDir, upstream: &str, store: &str, toml: &str) -> Self {
         let gateway = Self::start_unready(directory, upstream, store, toml);
-        wait_until("the store is up", || gateway.ops_get("/readyz").status == 200);
+        // Not only up: when it begins to hear of others' changes, it forgets what it has in memory.
+        wait_until("the store is up", || gateway.ops_get("/readyz").text() == "ok\n");
         gateway
     }
 

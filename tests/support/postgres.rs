@@ -25,6 +25,8 @@ const WATCHDOG: &str = r#"
     server=$!
     exec >/dev/null 2>&1
     read -r word
+    # A test that failed may have left it stopped, and it would never end.
+    kill -CONT "$server" $(pgrep -P "$server")
     kill -INT "$server"
     wait "$server"
     [ "$word" = keep ] || rm -rf "$base"

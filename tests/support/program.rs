@@ -76,7 +76,7 @@ impl Program {
     /// The same, and waits until its store is up.
     pub fn start_ready(command: &mut Command) -> Self {
         let program = Self::start(command);
-        wait_until("the store is up", || program.ops_get("/readyz").status == 200);
+        wait_until("the store is up", || program.ops_get("/readyz").text() == "ok\n");
         program
     }
 
