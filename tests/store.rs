@@ -40,6 +40,8 @@ mod fixture;
 mod importing;
 #[path = "store/living.rs"]
 mod living;
+#[path = "store/moving.rs"]
+mod moving;
 #[path = "store/plans.rs"]
 mod plans;
 #[path = "store/postgres_alone.rs"]
