@@ -210,6 +210,16 @@ impl Sessions {
         kind: StoreCall,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, Problem> {
+        self.run_or(kind, Self::failed, call).await
+    }
+
+    /// [`Sessions::run`] with what is done about a failure.
+    async fn run_or<T: Send + 'static>(
+        &self,
+        kind: StoreCall,
+        failed: fn(&Self, &StoreError) -> Problem,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, Problem> {
         if !self.inner.health.is_up() {
             return Err(Problem::new(Code::StoreUnavailable));
         }
@@ -218,7 +228,7 @@ impl Sessions {
             let began = clock::uptime();
             let result = call.await;
             sessions.inner.metrics.store_call(kind, clock::uptime().since(began));
-            result.map_err(|error| sessions.failed(&error))
+            result.map_err(|error| failed(&sessions, &error))
         });
         // The task is neither aborted nor does it panic; a runtime that is going down ends here too.
         task.await.unwrap_or_else(|_| Err(Problem::new(Code::Internal)))

@@ -13,6 +13,8 @@ mod clocks;
 mod doubt;
 #[path = "spreads/file.rs"]
 mod file;
+#[path = "spreads/hostile.rs"]
+mod hostile;
 #[path = "spreads/kills.rs"]
 mod kills;
 #[path = "spreads/losing.rs"]

@@ -164,3 +164,22 @@ fn a_gateway_stops_in_the_middle_of_a_sweep() {
     gateway.stop();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
+
+#[test]
+fn a_database_whose_clock_runs_ahead_loses_nothing_that_is_young_by_the_gateways_clock() {
+    let (upstream, database) = (Upstream::hello(), fresh_database());
+    let first = Gateway::start_on(&database.url(), &upstream.url(), "[audit]\nsweep_interval = \"0\"");
+    let (ended, live) = (first.login("ann"), first.login("bob"));
+    assert_eq!(first.delete_as(&ended.token, "/_sessions/current").status, 204);
+    first.stop();
+    database.run(
+        "CREATE OR REPLACE FUNCTION session_gateway.database_time() RETURNS timestamptz LANGUAGE sql VOLATILE \
+         AS 'SELECT clock_timestamp() + interval ''2 years'''",
+    );
+    let gateway = Gateway::start_on(&database.url(), &upstream.url(), "[audit]\nsweep_interval = \"100ms\"");
+    assert!(gateway.metric("gateway_clock_offset_seconds") > 6e7);
+    wait_for_another_sweep(&gateway);
+    assert_eq!((removed(&gateway, "session"), removed(&gateway, "event")), (0.0, 0.0));
+    assert_eq!(gateway.get_as(&ended.token, "/").code(), "session_revoked");
+    assert_eq!(gateway.get_as(&live.token, "/").code(), "session_expired");
+}

@@ -7,9 +7,12 @@
 -- in 22 characters of base64url each, one after the other; * is all sessions. It has less than the 8,000 bytes that are allowed.
 --
 -- A connection says who it is by session_gateway.sender, and stays silent with session_gateway.notify = off.
+--
+-- The functions run as whoever changes a row, an operator at a prompt perhaps. Under that search path, a function or an
+-- operator that anybody put into a schema open to all could be a better match than the system's own: so none is searched.
 
 -- Collects an id until the statement is over. What the setting holds belongs to the transaction.
-CREATE FUNCTION note_change(id uuid) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION note_change(id uuid) RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
     noted text := coalesce(current_setting('session_gateway.noted', true), '')
         || translate(left(encode(uuid_send(id), 'base64'), 22), '+/', '-_');
@@ -22,7 +25,7 @@ END
 $$;
 
 -- Notifies of what was collected.
-CREATE FUNCTION tell_changes() RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION tell_changes() RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
     noted text := current_setting('session_gateway.noted', true);
 BEGIN
@@ -37,14 +40,14 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION session_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION session_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
     PERFORM session_gateway.note_change(OLD.id);
     RETURN NULL;
 END
 $$;
 
-CREATE FUNCTION sessions_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION sessions_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         PERFORM set_config('session_gateway.noted', '*', true);
@@ -55,7 +58,7 @@ END
 $$;
 
 -- Of a user, cached sessions know whether they may be at all.
-CREATE FUNCTION user_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION user_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
     PERFORM session_gateway.note_change(s.id) FROM session_gateway.sessions s
         WHERE s.user_id = OLD.id AND s.state <> 'ended';

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::{Concerned, Sessions};
 use crate::clock::Timestamp;
-use crate::error::{Code, Problem};
+use crate::error::{Code, Problem, causes};
 use crate::metrics::StoreCall;
 use crate::session::{EndReason, Record, SessionId, SuspendReason, UserId};
 use crate::store::{
-    By, Count, Event, EventFilter, EventPosition, EventRow, Filter, Guard, Limit, Position, Reactivated, Suspended,
-    User, UserChange, UserSettings,
+    By, Count, Event, EventFilter, EventPosition, EventRow, Filter, Guard, Limit, Position, Reactivated, StoreError,
+    Suspended, User, UserChange, UserSettings,
 };
 
 impl Sessions {
@@ -29,11 +29,7 @@ impl Sessions {
     ) -> Result<Vec<Record>, Problem> {
         let sessions = self.clone();
         let idle_since = self.idle_since(now);
-        self.run(
-            StoreCall::List,
-            async move { sessions.inner.store.search(&filter, after, limit, now, idle_since).await },
-        )
-        .await
+        self.look(async move { sessions.inner.store.search(&filter, after, limit, now, idle_since).await }).await
     }
 
     /// What [`Sessions::end_matching`] would do.
@@ -43,8 +39,7 @@ impl Sessions {
     pub async fn count(&self, filter: Filter, guard: Guard, now: Timestamp) -> Result<Count, Problem> {
         let sessions = self.clone();
         let idle_since = self.idle_since(now);
-        self.run(StoreCall::List, async move { sessions.inner.store.count(&filter, &guard, now, idle_since).await })
-            .await
+        self.look(async move { sessions.inner.store.count(&filter, &guard, now, idle_since).await }).await
     }
 
     /// Ends the sessions that the filter is about, in batches, and says how many: those that ended, and those that the
@@ -148,7 +143,7 @@ impl Sessions {
     pub async fn user(&self, user: UserId, now: Timestamp) -> Result<Option<User>, Problem> {
         let sessions = self.clone();
         let idle_since = self.idle_since(now);
-        self.run(StoreCall::List, async move { sessions.inner.store.user(&user, now, idle_since).await }).await
+        self.look(async move { sessions.inner.store.user(&user, now, idle_since).await }).await
     }
 
     /// Replaces a user's settings, and says how many sessions ended by it.
@@ -183,7 +178,7 @@ impl Sessions {
         limit: u32,
     ) -> Result<Vec<EventRow>, Problem> {
         let sessions = self.clone();
-        self.run(StoreCall::List, async move { sessions.inner.store.events(&filter, after, limit).await }).await
+        self.look(async move { sessions.inner.store.events(&filter, after, limit).await }).await
     }
 
     /// The key that authenticates the cursors of all gateways on this store.
@@ -207,6 +202,25 @@ impl Sessions {
             // Nothing depends on it; a store that is away has its own lines.
             let _ = self.record(event).await;
         }
+    }
+
+    /// Runs a search. What it may read has no bound, so that it takes too long says nothing about whether requests find
+    /// their sessions: the store is not taken for lost, or whoever may look could have everything forgotten, for all.
+    async fn look<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.run_or(StoreCall::List, Self::look_failed, call).await
+    }
+
+    fn look_failed(&self, error: &StoreError) -> Problem {
+        if !matches!(error, StoreError::Timeout(_)) {
+            return self.failed(error);
+        }
+        self.inner.metrics.store_errors.increment();
+        tracing::warn!(error = causes(error), "an administrator's search was given up");
+        let sentence = "The search took longer than store.timeout. Narrow it: by user, or by time.";
+        Problem::with_detail(Code::StoreUnavailable, sentence)
     }
 
     fn completed(&self, by: By) -> By {

@@ -26,6 +26,8 @@ const STEADY: Duration = Duration::from_secs(1);
 ///
 /// Longer than an operating system goes on trying to get rid of what a closed connection still had to send.
 const DOUBT: Duration = Duration::from_secs(600);
+/// No notification takes so long. Whoever may connect to the database can make one up, with any time in it.
+const LONGEST_LAG: Duration = Duration::from_secs(600);
 
 /// What is known about hearing.
 #[derive(Debug, Default)]
@@ -133,8 +135,9 @@ impl Sessions {
             }
             News::Anything => self.inner.cache.clear(),
         }
-        if let Some(at) = at {
-            self.inner.metrics.notification_lag.observe(self.now().wall.since(*at));
+        let lag = at.map(|at| self.now().wall.since(at));
+        if let Some(lag) = lag.filter(|lag| *lag < LONGEST_LAG) {
+            self.inner.metrics.notification_lag.observe(lag);
         }
     }
 }

@@ -81,7 +81,9 @@ struct Sweeper {
 impl Sweeper {
     async fn sweep(&mut self) {
         let began = clock::uptime();
-        let now = self.sessions.now().wall;
+        // What is swept is gone for good, so both clocks have to say that its time has come: the database's, by which
+        // sessions go, may have been set wrong, or be another one after a fail-over.
+        let now = self.sessions.now().wall.min(clock::now().wall);
         let full = self.last_full.is_none_or(|last| began.since(last) >= FULL_EVERY);
         let since = if full { None } else { self.last.map(|last| last.minus(OVERLAP)) };
         if !self.go_through(now, since).await {

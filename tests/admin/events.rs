@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, Issued};
-use crate::{call, invalid, login, ok, put, start};
+use crate::support::postgres::fresh_database;
+use crate::support::upstream::Upstream;
+use crate::{ADMIN, call, invalid, login, ok, put, refused, start};
 
 fn events(gateway: &Gateway, admin: &Issued, query: &str) -> Vec<Value> {
     ok(call(gateway, admin, "GET", &format!("/events?{query}")))["events"].as_array().unwrap().clone()
@@ -74,4 +76,27 @@ fn pages_show_every_line_once_while_others_are_written() {
     once.dedup();
     assert_eq!((seen.len(), once.len()), (10, 10));
     assert!(seen.is_sorted_by(|a, b| a > b));
+}
+
+#[test]
+fn a_search_that_takes_too_long_is_only_the_administrators_trouble() {
+    let (upstream, database) = (Upstream::hello(), fresh_database());
+    let settings = format!("{ADMIN}[store]\ntimeout = \"500ms\"\n[cache]\nttl = \"10m\"\n");
+    let gateway = Gateway::start_on(&database.url(), &upstream.url(), &settings);
+    let (root, ann) = (gateway.login("root"), gateway.login("ann"));
+    for session in [&root, &ann] {
+        assert_eq!(gateway.get_as(&session.token, "/").status, 200);
+    }
+    let finds = gateway.store_finds();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let other = runtime.block_on(database.connect());
+    runtime.block_on(other.batch_execute("BEGIN; LOCK TABLE events")).unwrap();
+    let slow = call(&gateway, &root, "GET", "/events");
+    refused(&slow, 503, "store_unavailable");
+    assert!(slow.json()["detail"].as_str().unwrap().contains("store.timeout"), "{slow:?}");
+    assert_eq!(gateway.metric("gateway_store_up"), 1.0);
+    assert_eq!(gateway.get_as(&ann.token, "/").status, 200);
+    assert_eq!(gateway.store_finds(), finds, "nothing was forgotten");
+    runtime.block_on(other.batch_execute("ROLLBACK")).unwrap();
+    ok(call(&gateway, &root, "GET", "/events"));
 }
