@@ -78,7 +78,7 @@ struct Settings {
     /// The address to listen on, instead of those of the file: HOST:PORT.
     #[arg(long, global = true, value_name = "ADDR")]
     listen: Option<String>,
-    /// The store, instead of that of the file: sqlite:PATH or postgres://….
+    /// The store, instead of that of the file: sqlite:PATH or postgres://…, or where that stands: env:NAME, file:PATH.
     #[arg(long, global = true, value_name = "URL")]
     store: Option<String>,
 }

@@ -76,6 +76,18 @@ pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Fai
     }
 }
 
+/// Goes on to the next page. A column of SQLite may hold what its type does not say, and bytes come after every text: the
+/// same page would come again, for ever.
+fn advance(after: &mut String, last: &str, table: &str) -> Result<(), Failure> {
+    if after == last {
+        return Err(Failure::Refused(format!(
+            "--from: the table {table} has rows whose key is no text; they come last, and all others are taken over"
+        )));
+    }
+    last.clone_into(after);
+    Ok(())
+}
+
 /// An import under way.
 struct Import {
     store: Store,

@@ -91,9 +91,15 @@ pub(super) fn list(lines: &[(&str, Option<String>)]) {
     print(&text);
 }
 
-/// Prints one JSON document.
+/// Prints one JSON document. A program may read it, or somebody at a terminal, who is not to be commanded by it.
 pub(super) fn json(document: &Value) {
-    print(&format!("{document:#}\n"));
+    let mut text = String::new();
+    for c in format!("{document:#}").chars() {
+        // Outside of strings there is none of them but the line break, and inside none of these.
+        if c == '\n' || is_plain(c) { text.push(c) } else { text.push_str(&format!("\\u{:04x}", u32::from(c))) }
+    }
+    text.push('\n');
+    print(&text);
 }
 
 /// A moment to the second, for a column.
@@ -104,10 +110,13 @@ pub(super) fn short(at: Timestamp) -> String {
 
 /// Text as a terminal may show it. Clients choose their User-Agents, and some terminals obey what they read.
 pub(super) fn printable(text: &str) -> String {
-    let plain = |c: char| {
-        !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if plain(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
+    text.chars().map(|c| if is_plain(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
+}
+
+/// Whether a terminal shows it, and nothing else. All others have numbers below U+10000.
+fn is_plain(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !turns
 }
 
 /// A closed pipe is nobody's problem.

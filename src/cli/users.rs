@@ -86,8 +86,12 @@ pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Fai
                 None => None,
                 Some("none") => Some(None),
                 Some(text) => {
-                    let at =
-                        when::parse(text, moment.at).map_err(|why| Failure::Usage(format!("--not-before: {why}")))?;
+                    let wrong = |why| Failure::Usage(format!("--not-before: {why}"));
+                    let at = when::parse(text, moment.at).map_err(wrong)?;
+                    // Sessions could be created all the same, and would seem to be from then.
+                    if at > moment.at {
+                        return Err(wrong("must not lie in the future; to let nobody in, `users disable`".to_owned()));
+                    }
                     Some(Some(at))
                 }
             };

@@ -257,7 +257,7 @@ pub(super) fn secret(value: &Value) -> Result<String, String> {
     }
 }
 
-fn reveal(entries: &Dict) -> Result<String, String> {
+pub(super) fn reveal(entries: &Dict) -> Result<String, String> {
     let mut pairs = entries.iter();
     let (Some((kind, place)), None) = (pairs.next(), pairs.next()) else { return Err(SECRET_FORM.to_owned()) };
     let place = place.as_str().ok_or(SECRET_FORM)?;

@@ -9,7 +9,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
 use super::Invalid;
-use super::reader::{Fault, Faults, Table, place};
+use super::reader::{Fault, Faults, Table, place, reveal};
 
 /// Where settings come from.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +83,8 @@ impl Sources {
             figment = figment.merge(Given::option("--upstream", ["upstream"], vec![Value::from(only)]));
         }
         if let Some(url) = store {
-            figment = figment.merge(Given::option("--store", ["store", "url"], url.as_str()));
+            let url = elsewhere(url).map_err(|message| whole("--store", message))?;
+            figment = figment.merge(Given::option("--store", ["store", "url"], url));
         }
         let entries = figment.extract::<Dict>().map_err(|error| {
             let source = error.metadata.as_ref().and_then(|metadata| metadata.source.as_ref());
@@ -91,6 +92,14 @@ impl Sources {
         })?;
         let faults = Faults::new(figment);
         Ok((Table::root(entries, faults.clone()), faults))
+    }
+}
+
+/// What an argument that may hold a password stands for: `env:NAME`, `file:PATH`, or itself.
+fn elsewhere(argument: &str) -> Result<String, String> {
+    match argument.split_once(':') {
+        Some((kind @ ("env" | "file"), place)) => reveal(&Dict::from([(kind.to_owned(), place.into())])),
+        Some(_) | None => Ok(argument.to_owned()),
     }
 }
 

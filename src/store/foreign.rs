@@ -45,6 +45,8 @@ pub struct Users {
 /// A row of nilva-session's `user_session`, with its user.
 #[derive(Debug)]
 pub struct NilvaRow {
+    /// `id` as the database has it: where the next page begins.
+    pub place: String,
     /// `id`: a UUID, as text.
     pub id: String,
     /// What the gateway knows the user by.
@@ -119,7 +121,7 @@ impl Foreign {
         self.0.has(table).await
     }
 
-    /// The sessions of nilva-session whose ids come after `after`, in the order of their ids, at most `limit`.
+    /// The sessions of nilva-session that come after the place `after`, in the order of their ids, at most `limit`.
     ///
     /// # Errors
     /// When the database cannot be asked.
@@ -139,8 +141,10 @@ impl Foreign {
             after = db.uuid("$1"),
         );
         let row = |mut row: Answer| {
+            let place = row.required("id")?;
             Ok(NilvaRow {
-                id: db.id_text(row.required("id")?),
+                id: db.id_text(place.clone()),
+                place,
                 user: db.id_text(row.required("user_id")?),
                 user_active: row.flag(),
                 key: Zeroizing::new(row.required("key")?),
@@ -153,7 +157,7 @@ impl Foreign {
                 created_at: row.moment("created_at")?,
             })
         };
-        db.rows(NILVA_SESSIONS, &sql, &[&db.uuid_value(after)]).await?.into_iter().map(row).collect()
+        db.rows(NILVA_SESSIONS, &sql, &[&db.after(after)]).await?.into_iter().map(row).collect()
     }
 
     /// Django's sessions whose keys come after `after`, in the order of their keys, at most `limit`; with the links of

@@ -327,3 +327,24 @@ fn a_database_that_cannot_be_meant_or_read_is_told_without_its_password() {
     let ran = site.run(&["import", "django", "--from", &site.store, "--secret-key", "hunter2"]);
     told(&ran, 2, "--secret-key: say where it is");
 }
+
+#[test]
+fn an_id_that_is_none_is_counted_and_the_import_comes_to_its_end() {
+    let site = Site::sqlite(SETTINGS);
+    let app = App::new(&site);
+    let row = app.nilva_row(1, 1, "NULL", true, "NULL");
+    for (number, id) in [(2, "-"), (3, "zz-"), (4, "0")] {
+        let row = row.replace(&id_of(1), id).replace(&key(1), &key(number));
+        app.execute(&row);
+    }
+    app.execute(&row);
+    assert_eq!(counts(&app.import(&["nilva"])), [("read", 4), ("created", 1), ("unreadable", 3)]);
+    app.execute(&row.replace(&format!("'{}'", id_of(1)), "x'00'").replace(&key(1), &key(5)));
+    let ran = site.run(&["import", "nilva", "--from", &app.url]);
+    assert!(ran.status == 1 && ran.stderr.contains("user_session has rows whose key is no text"), "{ran:?}");
+}
+
+/// An id as Django keeps it in SQLite.
+fn id_of(number: u32) -> String {
+    id(number).replace('-', "")
+}

@@ -242,7 +242,12 @@ both! {
         assert!(ran.stdout.contains("enabled        yes\nmax sessions   as the policy says\n"), "{ran:?}");
         let changes = site.json(0, &["events", "--kind", "user_changed", "--user", "ann"])["events"].clone();
         assert_eq!(strings(&changes, "actor"), vec!["operator"; 6]);
-        for bad in [&["users", "set", "ann"][..], &["users", "set", "ann", "--max-sessions", "many"], &["users", "set", "ann", "--not-before", "once"]] {
+        for bad in [
+            &["users", "set", "ann"][..],
+            &["users", "set", "ann", "--max-sessions", "many"],
+            &["users", "set", "ann", "--not-before", "once"],
+            &["users", "set", "ann", "--not-before", "2099-01-01T00:00:00Z"],
+        ] {
             assert_eq!(site.run(bad).status, 2, "{bad:?}");
         }
         site.json(0, &["users", "disable", "nobody yet"]);
@@ -347,4 +352,36 @@ fn a_store_that_is_away_or_old_or_silent_is_told_apart() {
         }
     }
     assert!(!directory.path().join("none.db").exists());
+}
+
+#[test]
+fn a_document_holds_nothing_that_a_terminal_would_obey() {
+    let site = Site::sqlite(SETTINGS);
+    let agent = "\u{9b}31mred \u{7f}\u{202e}curl/8";
+    let session = site.gateway.login_with(json!({ "user": "ann", "user_agent": agent }));
+    let ran = site.run(&["sessions", "show", &session.id, "--json"]);
+    assert!(ran.stdout.contains(r"\u009b31mred \u007f\u202ecurl/8"), "{ran:?}");
+    let obeyed = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+    assert!(!ran.stdout.contains(obeyed), "{ran:?}");
+    assert_eq!(serde_json::from_str::<Value>(&ran.stdout).unwrap()["user_agent"], agent);
+}
+
+#[test]
+fn the_store_s_address_may_stand_where_nobody_who_lists_processes_sees_it() {
+    let site = Site::sqlite("");
+    let session = site.gateway.login("ann");
+    let place = site.gateway.directory.path().join("address");
+    std::fs::write(&place, format!("{}\n", site.store)).unwrap();
+    let run = |store: &str| {
+        let mut command = program::command(site.gateway.directory.path());
+        command.args(["sessions", "list", "--config", "gateway.toml", "--store", store]);
+        let output = command.env("ADDRESS_OF_STORE", &site.store).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    for place in [format!("file:{}", place.display()), "env:ADDRESS_OF_STORE".to_owned()] {
+        let (status, told) = run(&place);
+        assert!(status == Some(0) && told.contains(&session.id), "{place}: {told}");
+    }
+    let (status, told) = run("env:NO_SUCH_VARIABLE");
+    assert!(status == Some(78) && told.contains("--store") && told.contains("NO_SUCH_VARIABLE"), "{told}");
 }

@@ -62,7 +62,7 @@ pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Fai
     loop {
         let rows = import.foreign.django(linked, &after, BATCH).await?;
         let Some(last) = rows.last() else { return Ok(import.report()) };
-        after.clone_from(&last.key);
+        super::advance(&mut after, &last.key, DJANGO_SESSIONS)?;
         let mut batch = Vec::with_capacity(rows.len());
         for row in rows {
             import.counts.read += 1;

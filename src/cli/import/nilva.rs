@@ -27,7 +27,7 @@ pub(super) async fn run(sources: &Sources, asked: Asked) -> Result<ExitCode, Fai
     loop {
         let rows = import.foreign.nilva(&import.users, &after, BATCH).await?;
         let Some(last) = rows.last() else { return Ok(import.report()) };
-        after.clone_from(&last.id);
+        super::advance(&mut after, &last.place, NILVA_SESSIONS)?;
         let mut batch = Vec::with_capacity(rows.len());
         for row in rows {
             import.counts.read += 1;

@@ -107,11 +107,10 @@ impl Database {
     }
 
     /// The value of that parameter; the empty text comes before every UUID but the nil one.
-    pub(super) fn uuid_value(&self, id: &str) -> String {
+    pub(super) fn after(&self, place: &str) -> String {
         match self {
-            Self::Sqlite(_) => id.replace('-', ""),
-            Self::Postgres(_) if id.is_empty() => uuid::Uuid::nil().to_string(),
-            Self::Postgres(_) => id.to_owned(),
+            Self::Postgres(_) if place.is_empty() => uuid::Uuid::nil().to_string(),
+            Self::Sqlite(_) | Self::Postgres(_) => place.to_owned(),
         }
     }
 
