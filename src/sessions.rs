@@ -19,6 +19,7 @@ mod settle;
 mod sweep;
 mod tasks;
 mod touch;
+mod unmatched;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -44,6 +45,7 @@ pub use self::create::{Created, Drawn, NewLogin, Terms};
 pub use self::find::{Found, is_reuse};
 pub use self::jwt::same_user;
 pub use self::sweep::Sweeping;
+use self::unmatched::Unmatched;
 
 /// All sessions, as one instance sees them. Cloning is cheap; all clones are the same.
 #[derive(Clone, Debug)]
@@ -63,6 +65,7 @@ struct Inner {
     settings: Settings,
     metrics: Arc<SharedMetrics>,
     refusals: Refusals,
+    unmatched: Unmatched,
     cursor_key: OnceLock<[u8; 32]>,
 }
 
@@ -104,6 +107,7 @@ impl Sessions {
             settings,
             metrics,
             refusals: Refusals::default(),
+            unmatched: Unmatched::default(),
             cursor_key: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }

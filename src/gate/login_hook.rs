@@ -316,7 +316,6 @@ async fn unmatched(
         tracing::info!(why, client = %ip, "no session was created: the application led from its login back to its login page");
         return;
     }
-    tracing::warn!(why, client = %ip, "a login succeeded, but no session was created");
     let event = Event {
         kind: "login_unmatched",
         at: client.gate.sessions.at(exchange.began).wall,
@@ -327,8 +326,7 @@ async fn unmatched(
         user_agent: Some(before.user_agent.clone()),
         detail: serde_json::json!({ "why": why }),
     };
-    // Beside the log line above; a store that is away has its own.
-    let _ = client.gate.sessions.record(event).await;
+    client.gate.sessions.record_unmatched(event).await;
 }
 
 async fn logged_out(

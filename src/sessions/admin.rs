@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Concerned, Sessions};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp, Uptime};
 use crate::error::{Code, Problem, causes};
 use crate::metrics::StoreCall;
 use crate::session::{EndReason, Record, SessionId, SuspendReason, UserId};
@@ -197,7 +197,7 @@ impl Sessions {
     /// Writes down that an administrator's call was refused: at most once a minute for each session, so that a program
     /// that repeats itself fills neither the audit log nor the log. The access log and the metrics have every refusal.
     pub async fn record_refusal(&self, session: SessionId, event: Event) {
-        if self.inner.refusals.is_due(session, event.at) {
+        if self.inner.refusals.is_due(session, clock::uptime()) {
             tracing::warn!(actor = %event.actor, detail = %event.detail, "an administrator's call was refused");
             // Nothing depends on it; a store that is away has its own lines.
             let _ = self.record(event).await;
@@ -235,7 +235,7 @@ fn no_session() -> Problem {
 /// When which session was last refused.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    last: Mutex<HashMap<SessionId, Timestamp>>,
+    last: Mutex<HashMap<SessionId, Uptime>>,
 }
 
 impl Refusals {
@@ -243,7 +243,7 @@ impl Refusals {
     /// So many sessions at most are written down in a period.
     const KEPT: usize = 1000;
 
-    fn is_due(&self, session: SessionId, now: Timestamp) -> bool {
+    fn is_due(&self, session: SessionId, now: Uptime) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.get(&session).is_some_and(|then| now.since(*then) < Self::PERIOD) {
             return false;
@@ -267,7 +267,7 @@ mod tests {
     fn a_session_is_written_down_once_a_minute_and_so_many_at_most() {
         let refusals = Refusals::default();
         let id = |number: u128| SessionId::from_uuid(uuid::Uuid::from_u128(number));
-        let at = Timestamp::from_millis;
+        let at = |millis: u64| Uptime::from_micros(millis * 1000);
         assert!(refusals.is_due(id(0), at(0)));
         assert!(!refusals.is_due(id(0), at(59_999)));
         assert!(refusals.is_due(id(0), at(60_000)));

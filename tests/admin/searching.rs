@@ -4,7 +4,9 @@ use serde_json::json;
 
 use crate::support::client::Response;
 use crate::support::gateway::{Gateway, Issued};
-use crate::{call, ids, invalid, login, ok, refused, start};
+use crate::support::postgres::fresh_database;
+use crate::support::upstream::Upstream;
+use crate::{ADMIN, call, ids, invalid, login, ok, refused, start};
 
 fn search(gateway: &Gateway, admin: &Issued, query: &str) -> Vec<String> {
     ids(&ok(call(gateway, admin, "GET", &format!("/sessions?{query}"))))
@@ -171,4 +173,27 @@ fn cursors_outlive_the_gateway_that_made_them() {
     let store = format!("sqlite:{}", directory.path().join("sessions.db").display());
     let gateway = Gateway::start_in(directory, &upstream.url(), &store, crate::ADMIN);
     assert_eq!(search(&gateway, &root, &query), vec![root.id]);
+}
+
+#[test]
+fn a_filter_of_any_size_and_content_is_a_text_to_be_found_or_refused() {
+    let (upstream, database) = (Upstream::hello(), fresh_database());
+    let file = Gateway::start(&upstream.url(), ADMIN);
+    let shared = Gateway::start_on(&database.url(), &upstream.url(), ADMIN);
+    for gateway in [&file, &shared] {
+        let root = gateway.login("root");
+        let get = |query: &str| call(gateway, &root, "GET", &format!("/sessions?{query}"));
+        for text in ["%25", "_", "%5C", "%5C%25", "%00", "%C2%9B", "'%3B--", &"_".repeat(1000)] {
+            assert_eq!(ids(&ok(get(&format!("user_agent={text}")))), [""; 0], "{text}");
+        }
+        invalid(&get(&format!("user_agent={}", "_".repeat(26_000))), "user_agent");
+        for ip in ["::/0", "0.0.0.0/0", "255.255.255.255/32", "ffff::/1"] {
+            assert_eq!(get(&format!("ip={ip}")).status, 200, "{ip}");
+        }
+        for time in ["-009999-01-02T01:59:59Z", "9999-12-30T22:00:00Z"] {
+            ok(get(&format!("created_before={time}")));
+            ok(get(&format!("created_after={time}")));
+        }
+        assert_eq!(gateway.metric("gateway_store_errors_total"), 0.0);
+    }
 }

@@ -218,3 +218,16 @@ fn a_query_that_names_another_user_than_the_body_makes_no_session() {
     token(&gateway.request("POST", "/login?next=/", JSON, body));
     assert_eq!(Database::of(&gateway).events("login_unmatched").len(), 2);
 }
+
+/// Whoever is answered without a name has guessed wrong, and may go on guessing.
+#[test]
+fn guessing_does_not_fill_the_audit_log() {
+    let upstream = Upstream::hello();
+    let gateway = start(&upstream, "user = { header = \"X-Session-User\" }", "");
+    for _ in 0..150 {
+        assert_eq!(post(&gateway, FORM, "username=ann&password=guess").status, 200);
+    }
+    let written = Database::of(&gateway).events("login_unmatched").len();
+    // At most two of the minutes that are counted by.
+    assert!((60..=120).contains(&written), "{written}");
+}

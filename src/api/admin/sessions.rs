@@ -15,6 +15,8 @@ use crate::store::{Filter, Position};
 /// The parameters that narrow a search.
 const FILTER: [&str; 7] = ["user", "state", "ip", "user_agent", "role", "created_before", "created_after"];
 
+const LONGEST_USER_AGENT: usize = 1000;
+
 fn filter(query: &Query<'_>) -> Result<Filter, Problem> {
     let user = query.one("user")?.map(super::user_id).transpose()?;
     let wrong_state = || Problem::invalid("state", "The state must be active, suspended, ended or expired.");
@@ -24,6 +26,10 @@ fn filter(query: &Query<'_>) -> Result<Filter, Problem> {
         .map(|name| Role::parse(name).map_err(|why| Problem::invalid("role", format!("The role {why}."))));
     let user_agent = match query.one("user_agent")? {
         Some("") => return Err(Problem::invalid("user_agent", "The value must not be empty.")),
+        // Much longer ones SQLite refuses to look for, and that would be a store which fails.
+        Some(text) if text.len() > LONGEST_USER_AGENT => {
+            return Err(Problem::invalid("user_agent", "The value must not be longer than 1000 bytes."));
+        }
         given => given.map(str::to_owned),
     };
     Ok(Filter {
