@@ -98,7 +98,8 @@ pub(super) async fn store(config: &Config) -> Result<Store, Failure> {
         // Opening it would make an empty one.
         if !settings.path.exists() {
             return Err(Failure::Refused(format!(
-                "there is no database file {}: no gateway has run with these settings (store.url, or --store)",
+                "there is no database file {}: no gateway has run with these settings (store.url, or --store); start it \
+                 once, or run `session-gateway migrate`",
                 settings.path.display()
             )));
         }

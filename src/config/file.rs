@@ -38,7 +38,8 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
     if upstreams.is_empty() && !root.has("upstream") {
         root.fault(
             "upstream",
-            "is missing: name the application, in [[upstream]] url = \"http://127.0.0.1:3000\" or with --upstream",
+            "is missing: name the application, in [[upstream]] url = \"http://127.0.0.1:3000\" or with --upstream; settings are read \
+             from --config FILE, else ./gateway.toml, else /etc/session-gateway/gateway.toml",
         );
     }
     let expected = upstreams.len().max(1);

@@ -193,8 +193,10 @@ impl Foreign {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn django_users(&self, users: &Users) -> Result<Vec<DjangoUser>, ForeignError> {
+        // SQLite takes a quoted name that is no column for a text, unless the table is named with it: all users would be one.
         let sql = format!(
-            "SELECT CAST(id AS text), CAST({user} AS text), CASE WHEN is_active THEN '1' ELSE '0' END, password FROM {table}",
+            "SELECT CAST(u.id AS text), CAST(u.{user} AS text), CASE WHEN u.is_active THEN '1' ELSE '0' END, u.password \
+             FROM {table} u",
             user = quoted(&users.column),
             table = quoted(&users.table),
         );

@@ -298,6 +298,19 @@ both! {
         assert!(jiff::Timestamp::now().duration_since(seen).as_secs() < 60, "{shown}");
     }
 
+    fn a_column_that_the_table_of_users_does_not_have_stops_the_import(site) {
+        let app = App::new(&site);
+        app.nilva(1, 1, "NULL", true, "NULL");
+        app.django(&"k".repeat(32), OF_ANN, 24);
+        let before = site.rows();
+        let of_nilva = site.run(&["import", "nilva", "--from", &app.url, "--user-column", "usrname"]);
+        let of_django = site.run(&["import", "django", "--from", &app.url, "--unverified", "--user-column", "usrname"]);
+        for ran in [of_nilva, of_django] {
+            assert_eq!((ran.status, ran.stderr.contains("usrname")), (75, true), "{ran:?}");
+        }
+        assert_eq!(site.rows(), before);
+    }
+
     fn people_read_what_became_of_the_rows(site) {
         let app = App::new(&site);
         app.nilva(1, 1, "NULL", true, "NULL");
