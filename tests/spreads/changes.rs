@@ -59,8 +59,9 @@ fn a_suspension_is_known_everywhere_at_once() {
 fn what_an_operator_changes_by_hand_is_known_everywhere_at_once() {
     let fleet = two();
     let by_hand = |code: &str, sql: &str| {
-        spreads(&fleet, code, |_, session| {
-            fleet.run(&sql.replace("ID", &session.id));
+        spreads(&fleet, code, |here, session| {
+            // Nobody's own change: here it has to be heard of as well, which may be a moment later.
+            told(here, || drop(fleet.run(&sql.replace("ID", &session.id))));
         });
     };
     by_hand(
