@@ -19,6 +19,7 @@ mod connect;
 mod create;
 mod end;
 mod events;
+mod fresh;
 mod import;
 mod limit;
 mod listen;

@@ -7,6 +7,7 @@
 mod admin;
 mod events;
 mod file;
+mod fresh;
 mod import;
 mod limit;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use tokio_postgres::{Row, Statement};
 
 use super::call::Trouble;
 use super::end;
+use super::fresh::fresh;
 use super::value::Time;
 use crate::clock::Timestamp;
 use crate::session::Actor;
@@ -19,10 +20,11 @@ const LOCK_USER: &str = "SELECT enabled, max_sessions, not_before FROM users WHE
 /// replaced.
 macro_rules! live {
     () => {
-        "FROM sessions WHERE user_id = $1 AND state <> 'ended' AND state = 'active' \
-         AND (expires_at IS NULL OR expires_at > $2::timestamptz) AND last_seen_at >= $3::timestamptz \
-         AND (slide_ms IS NULL OR extract(epoch FROM $2::timestamptz - last_seen_at) * 1000 < slide_ms) \
-         AND created_at >= $4::timestamptz AND id IS DISTINCT FROM $5::uuid"
+        concat!(
+            "FROM sessions WHERE user_id = $1 AND ",
+            fresh!("", "active", "$2::timestamptz", "$3::timestamptz"),
+            " AND created_at >= $4::timestamptz AND id IS DISTINCT FROM $5::uuid"
+        )
     };
 }
 
@@ -51,7 +53,7 @@ macro_rules! make_room {
     };
 }
 
-const COUNT: &str = concat!("SELECT count(*) ", live!());
+pub(super) const COUNT: &str = concat!("SELECT count(*) ", live!());
 pub(super) const KEEP_NEWEST: &str = make_room!("created_at");
 pub(super) const KEEP_RECENT: &str = make_room!("last_seen_at");
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::call::Trouble;
 use super::create::{KEEP_NEWEST, KEEP_RECENT};
 use super::end;
+use super::fresh::fresh;
 use super::value::Time;
 use crate::clock::Timestamp;
 use crate::session::{Actor, UserId};
@@ -15,13 +16,14 @@ use crate::store::{Crowd, Crowds, Ended, Limit, OnExceed};
 
 /// `$1` after this user, `$2` now, `$3` idle since, `$4` how many users. Users without a live session are there too, so
 /// that the last row says where the next page begins.
-const FIND: &str = "WITH page AS (SELECT id, not_before FROM users WHERE id > $1 ORDER BY id LIMIT $4) \
+const FIND: &str = concat!(
+    "WITH page AS (SELECT id, not_before FROM users WHERE id > $1 ORDER BY id LIMIT $4) \
      SELECT u.id, live.count, live.roles FROM page u CROSS JOIN LATERAL \
      (SELECT count(*) AS count, array_agg(array_to_string(s.roles, ',')) AS roles FROM sessions s \
-         WHERE s.user_id = u.id AND s.state <> 'ended' AND s.state = 'active' \
-         AND (s.expires_at IS NULL OR s.expires_at > $2::timestamptz) AND s.last_seen_at >= $3::timestamptz \
-         AND (s.slide_ms IS NULL OR extract(epoch FROM $2::timestamptz - s.last_seen_at) * 1000 < s.slide_ms) \
-         AND (u.not_before IS NULL OR s.created_at >= u.not_before)) AS live ORDER BY u.id";
+         WHERE s.user_id = u.id AND ",
+    fresh!("s.", "active", "$2::timestamptz", "$3::timestamptz"),
+    " AND (u.not_before IS NULL OR s.created_at >= u.not_before)) AS live ORDER BY u.id"
+);
 
 pub(super) async fn crowds(
     client: &Object,

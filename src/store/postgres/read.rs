@@ -4,6 +4,7 @@ use deadpool_postgres::{GenericClient, Object};
 use tokio_postgres::Row;
 
 use super::call::Trouble;
+use super::fresh::fresh;
 use super::value::Time;
 use crate::clock::Timestamp;
 use crate::session::{Record, SessionId, UserId};
@@ -11,14 +12,14 @@ use crate::store::{Found, Position, schema};
 use crate::token::Digest;
 
 macro_rules! select {
-    ($more:literal, $rest:literal) => {
+    ($more:literal, $($rest:expr),+) => {
         concat!(
             "SELECT s.id, s.token_hash, s.user_id, s.roles, s.name, s.email, s.claims::text AS claims, s.state, \
              s.state_reason, s.created_at, s.expires_at, s.last_seen_at, s.last_ip, s.user_agent, s.bound_ip, \
              s.ended_at, s.ended_by, s.format, s.slide_ms, s.device::text AS device, u.enabled, u.not_before",
             $more,
             " FROM sessions s JOIN users u ON u.id = s.user_id ",
-            $rest
+            $($rest),+
         )
     };
 }
@@ -65,10 +66,9 @@ pub(super) async fn list_live(
     let statement = client
         .prepare_cached(select!(
             "",
-            "WHERE s.user_id = $1 AND s.state <> 'ended' AND s.state = 'active' \
-             AND (s.expires_at IS NULL OR s.expires_at > $2) AND s.last_seen_at >= $3 \
-             AND (s.slide_ms IS NULL OR extract(epoch FROM $2::timestamptz - s.last_seen_at) * 1000 < s.slide_ms) \
-             AND (u.not_before IS NULL OR s.created_at >= u.not_before) AND (s.created_at, s.id) < ($4, $5) \
+            "WHERE s.user_id = $1 AND ",
+            fresh!("s.", "active", "$2::timestamptz", "$3::timestamptz"),
+            " AND (u.not_before IS NULL OR s.created_at >= u.not_before) AND (s.created_at, s.id) < ($4, $5) \
              ORDER BY s.created_at DESC, s.id DESC LIMIT $6"
         ))
         .await?;

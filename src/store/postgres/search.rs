@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use tokio_postgres::types::ToSql;
 
 use super::call::Trouble;
+use super::fresh::fresh;
 use super::value::Time;
 use super::{end, read};
 use crate::clock::Timestamp;
@@ -27,6 +28,14 @@ impl Values {
         format!("${}", self.0.len())
     }
 
+    /// The values of a statement that asks for the time: [`NOW`] and [`IDLE_SINCE`] come first.
+    fn asked_at(now: Timestamp, idle_since: Option<Timestamp>) -> Self {
+        let mut values = Self::default();
+        values.add(Time(now));
+        values.add(Time(idle_since.unwrap_or(Timestamp::from_millis(i64::MIN))));
+        values
+    }
+
     pub(super) fn given(&self) -> Vec<&(dyn ToSql + Sync)> {
         self.0.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()
     }
@@ -41,66 +50,53 @@ impl Values {
     }
 }
 
-/// When it is asked for, in the statement.
-struct Present {
-    now: String,
-    idle_since: String,
+/// When it is asked for, in a statement whose values begin with that ([`Values::asked_at`]).
+const NOW: &str = "$1::timestamptz";
+/// Sessions last used before this moment are idle.
+const IDLE_SINCE: &str = "$2::timestamptz";
+const NOT_CUT_OFF: &str = "(u.not_before IS NULL OR s.created_at >= u.not_before)";
+const ACTIVE: &str = fresh!("s.", "active", "$1::timestamptz", "$2::timestamptz");
+const SUSPENDED: &str = fresh!("s.", "suspended", "$1::timestamptz", "$2::timestamptz");
+/// A live session `p` of the user `u`.
+const LIVE_PEER: &str = concat!(
+    fresh!("p.", "active", "$1::timestamptz", "$2::timestamptz"),
+    " AND (u.not_before IS NULL OR p.created_at >= u.not_before)"
+);
+
+fn in_phase(phase: Phase) -> String {
+    match phase {
+        Phase::Active => format!("{ACTIVE} AND {NOT_CUT_OFF}"),
+        Phase::Suspended => format!("{SUSPENDED} AND {NOT_CUT_OFF}"),
+        Phase::Expired => format!(
+            "s.state <> 'ended' AND (s.expires_at <= {NOW} OR s.last_seen_at < {IDLE_SINCE} \
+                 OR extract(epoch FROM {NOW} - s.last_seen_at) * 1000 >= s.slide_ms) \
+                 AND {NOT_CUT_OFF}"
+        ),
+        Phase::Ended => "(s.state = 'ended' OR s.created_at < u.not_before)".to_owned(),
+    }
 }
 
-impl Present {
-    fn new(values: &mut Values, now: Timestamp, idle_since: Option<Timestamp>) -> Self {
-        let now = values.add(Time(now));
-        let idle_since = values.add(Time(idle_since.unwrap_or(Timestamp::from_millis(i64::MIN))));
-        Self { now: format!("{now}::timestamptz"), idle_since: format!("{idle_since}::timestamptz") }
+/// Whether the guard keeps the session `s` of the user `u`.
+fn protected(values: &mut Values, guard: &Guard) -> String {
+    if *guard == Guard::none() {
+        return "false".to_owned();
     }
-
-    /// The condition that the session is in this state and neither expired, idle nor cut off.
-    fn fresh(&self, table: &str, state: &str) -> String {
-        let Self { now, idle_since } = self;
-        format!(
-            "{table}.state <> 'ended' AND {table}.state = '{state}' \
-             AND ({table}.expires_at IS NULL OR {table}.expires_at > {now}) AND {table}.last_seen_at >= {idle_since} \
-             AND ({table}.slide_ms IS NULL OR extract(epoch FROM {now} - {table}.last_seen_at) * 1000 < {table}.slide_ms) \
-             AND (u.not_before IS NULL OR {table}.created_at >= u.not_before)"
-        )
-    }
-
-    fn phase(&self, phase: Phase) -> String {
-        let Self { now, idle_since } = self;
-        match phase {
-            Phase::Active => self.fresh("s", "active"),
-            Phase::Suspended => self.fresh("s", "suspended"),
-            Phase::Expired => format!(
-                "s.state <> 'ended' AND (s.expires_at <= {now} OR s.last_seen_at < {idle_since} \
-                 OR extract(epoch FROM {now} - s.last_seen_at) * 1000 >= s.slide_ms) \
-                 AND (u.not_before IS NULL OR s.created_at >= u.not_before)"
-            ),
-            Phase::Ended => "(s.state = 'ended' OR s.created_at < u.not_before)".to_owned(),
-        }
-    }
-
-    /// Whether the guard keeps the session `s` of the user `u`.
-    fn protected(&self, values: &mut Values, guard: &Guard) -> String {
-        if *guard == Guard::none() {
-            return "false".to_owned();
-        }
-        let users: Vec<_> = guard.users.iter().map(|user| user.as_str().to_owned()).collect();
-        let roles: Vec<_> = guard.roles.iter().map(|role| role.as_str().to_owned()).collect();
-        let (users, roles, live) = (values.add(users), values.add(roles), self.fresh("p", "active"));
-        format!(
-            "(s.user_id = ANY ({users}::text[]) OR EXISTS \
-             (SELECT FROM sessions p WHERE p.user_id = s.user_id AND {live} AND p.roles && {roles}::text[]))"
-        )
-    }
+    let users: Vec<_> = guard.users.iter().map(|user| user.as_str().to_owned()).collect();
+    let roles: Vec<_> = guard.roles.iter().map(|role| role.as_str().to_owned()).collect();
+    let (users, roles) = (values.add(users), values.add(roles));
+    format!(
+        "(s.user_id = ANY ({users}::text[]) OR EXISTS \
+             (SELECT FROM sessions p WHERE p.user_id = s.user_id AND {LIVE_PEER} AND p.roles && {roles}::text[]))"
+    )
 }
 
 /// The filter as a condition on a session `s` of a user `u`.
-fn condition(filter: &Filter, values: &mut Values, present: &Present) -> String {
+fn condition(filter: &Filter, values: &mut Values) -> String {
     let Filter { id, user, phase, network, user_agent, role, created_before, created_after } = filter;
     let mut all = vec!["true".to_owned()];
     all.extend(id.map(|id| format!("s.id = {}", values.add(id.as_uuid()))));
     all.extend(user.as_ref().map(|user| format!("s.user_id = {}", values.add(user.as_str().to_owned()))));
-    all.extend(phase.map(|phase| present.phase(phase)));
+    all.extend(phase.map(in_phase));
     all.extend(network.map(|network| values.within(&["s.last_ip", "s.bound_ip"], network)));
     all.extend(user_agent.as_ref().map(|text| format!("s.user_agent ILIKE {}", values.add(schema::pattern(text)))));
     all.extend(role.as_ref().map(|role| format!("{}::text = ANY (s.roles)", values.add(role.as_str().to_owned()))));
@@ -124,12 +120,11 @@ pub(super) async fn search(
     now: Timestamp,
     idle_since: Option<Timestamp>,
 ) -> Result<Vec<Record>, Trouble> {
-    let mut values = Values::default();
-    let present = Present::new(&mut values, now, idle_since);
-    let condition = condition(filter, &mut values, &present);
+    let mut values = Values::asked_at(now, idle_since);
+    let condition = condition(filter, &mut values);
     let rest = rest(&mut values, after, limit);
     // Not every filter asks for the time, and every value must have a type.
-    let typed = format!("{} IS NOT NULL AND {} IS NOT NULL", present.now, present.idle_since);
+    let typed = format!("{NOW} IS NOT NULL AND {IDLE_SINCE} IS NOT NULL");
     let sql = format!("{} WHERE {typed} AND {condition} AND {rest}", read::SELECT);
     let rows = client.query(&sql, &values.given()).await?;
     rows.iter().map(read::record).collect()
@@ -142,15 +137,13 @@ pub(super) async fn count(
     now: Timestamp,
     idle_since: Option<Timestamp>,
 ) -> Result<Count, Trouble> {
-    let mut values = Values::default();
-    let present = Present::new(&mut values, now, idle_since);
-    let condition = condition(filter, &mut values, &present);
-    let protected = present.protected(&mut values, guard);
-    let Present { now, idle_since } = present;
+    let mut values = Values::asked_at(now, idle_since);
+    let condition = condition(filter, &mut values);
+    let protected = protected(&mut values, guard);
     let sql = format!(
         "SELECT count(*) FILTER (WHERE NOT protected) AS matching, count(*) FILTER (WHERE protected) AS skipped \
          FROM (SELECT {protected} AS protected FROM sessions s JOIN users u ON u.id = s.user_id \
-         WHERE {now} IS NOT NULL AND {idle_since} IS NOT NULL AND s.state <> 'ended' AND {condition}) matched"
+         WHERE {NOW} IS NOT NULL AND {IDLE_SINCE} IS NOT NULL AND s.state <> 'ended' AND {condition}) matched"
     );
     let row = client.query_one(&sql, &values.given()).await?;
     let number = |column| Ok::<_, Trouble>(u64::try_from(row.try_get::<_, i64>(column)?).unwrap_or(0));
@@ -166,28 +159,26 @@ pub(super) async fn end_batch(
     by: &By,
     after: Option<Position>,
 ) -> Result<Batch, Trouble> {
-    let mut values = Values::default();
-    let present = Present::new(&mut values, by.now, by.idle_since);
-    let condition = condition(filter, &mut values, &present);
-    let protected = present.protected(&mut values, guard);
+    let mut values = Values::asked_at(by.now, by.idle_since);
+    let condition = condition(filter, &mut values);
+    let protected = protected(&mut values, guard);
     let rest = rest(&mut values, after, BATCH);
     let reason = values.add(reason.name());
     let actor = values.add(schema::actor(&by.actor));
     let kind = values.add(kind::ENDED);
     let ip = values.add(by.ip);
     let user_agent = values.add(schema::storable_opt(by.user_agent.as_deref()).map(std::borrow::Cow::into_owned));
-    let Present { now, idle_since } = present;
     let sql = format!(
         "WITH matched AS (SELECT s.id, s.created_at, {protected} AS protected \
              FROM sessions s JOIN users u ON u.id = s.user_id \
-             WHERE {idle_since} IS NOT NULL AND s.state <> 'ended' AND {condition} AND {rest}), \
+             WHERE {IDLE_SINCE} IS NOT NULL AND s.state <> 'ended' AND {condition} AND {rest}), \
          doomed AS (SELECT s.id FROM matched m JOIN sessions s ON s.id = m.id \
              WHERE NOT m.protected AND s.state <> 'ended' ORDER BY s.id FOR UPDATE OF s), \
-         ended AS (UPDATE sessions s SET state = 'ended', state_reason = {reason}::text, ended_at = {now}, \
+         ended AS (UPDATE sessions s SET state = 'ended', state_reason = {reason}::text, ended_at = {NOW}, \
              ended_by = {actor}::text FROM doomed d WHERE s.id = d.id AND s.state <> 'ended' \
              RETURNING s.id, s.token_hash, s.user_id, s.state_reason), \
          logged AS (INSERT INTO events (at, kind, session_id, user_id, actor, ip, user_agent, detail) \
-             SELECT {now}, {kind}::text, id, user_id, {actor}::text, {ip}::inet, {user_agent}::text, \
+             SELECT {NOW}, {kind}::text, id, user_id, {actor}::text, {ip}::inet, {user_agent}::text, \
              json_build_object('reason', {reason}::text) FROM ended) \
          SELECT m.id, m.created_at, m.protected, e.token_hash, e.state_reason \
          FROM matched m LEFT JOIN ended e ON e.id = m.id ORDER BY m.created_at DESC, m.id DESC"
@@ -218,13 +209,12 @@ pub(super) async fn is_protected(
     if guard.names(user) || guard.roles.is_empty() {
         return Ok(guard.names(user));
     }
-    let mut values = Values::default();
-    let live = Present::new(&mut values, by.now, by.idle_since).fresh("p", "active");
+    let mut values = Values::asked_at(by.now, by.idle_since);
     let user = values.add(user.as_str().to_owned());
     let roles = values.add(guard.roles.iter().map(Role::as_str).map(str::to_owned).collect::<Vec<_>>());
     let sql = format!(
         "SELECT EXISTS (SELECT FROM sessions p JOIN users u ON u.id = p.user_id \
-         WHERE p.user_id = {user} AND {live} AND p.roles && {roles}::text[])"
+         WHERE p.user_id = {user} AND {LIVE_PEER} AND p.roles && {roles}::text[])"
     );
     Ok(client.query_one(&sql, &values.given()).await?.try_get(0)?)
 }

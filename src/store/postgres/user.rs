@@ -6,7 +6,7 @@ use deadpool_postgres::{GenericClient, Object, Transaction};
 use tokio_postgres::Row;
 
 use super::call::Trouble;
-use super::create::ADD_USER;
+use super::create::{ADD_USER, COUNT};
 use super::value::Time;
 use super::{end, read, search, write};
 use crate::clock::Timestamp;
@@ -19,11 +19,6 @@ const LOCK: &str = "SELECT enabled, max_sessions, audit_keep, not_before FROM us
 /// The user of a session.
 const LOCK_BY_SESSION: &str = "SELECT u.enabled, u.max_sessions, u.audit_keep, u.not_before FROM users u \
      JOIN sessions s ON s.user_id = u.id WHERE s.id = $1 FOR UPDATE OF u";
-/// `$1` user, `$2` now, `$3` idle since, `$4` not before, `$5` a session that does not count.
-const COUNT_LIVE: &str = "SELECT count(*) FROM sessions WHERE user_id = $1 AND state <> 'ended' AND state = 'active' \
-     AND (expires_at IS NULL OR expires_at > $2::timestamptz) AND last_seen_at >= $3 AND created_at >= $4 \
-     AND (slide_ms IS NULL OR extract(epoch FROM $2::timestamptz - last_seen_at) * 1000 < slide_ms) \
-     AND id IS DISTINCT FROM $5::uuid";
 const SET: &str = "UPDATE users SET enabled = $2, max_sessions = $3, audit_keep = $4, not_before = $5 WHERE id = $1";
 /// `$1` user, `$2` created before that, or null for all, `$3` reason, `$4` now, `$5` actor, `$6` kind of event, `$7`
 /// address, `$8` User-Agent.
@@ -56,7 +51,7 @@ async fn count_live(
     but: Option<SessionId>,
 ) -> Result<u64, Trouble> {
     let start = Timestamp::from_millis(i64::MIN);
-    let statement = client.prepare_cached(COUNT_LIVE).await?;
+    let statement = client.prepare_cached(COUNT).await?;
     let row = client
         .query_one(
             &statement,

@@ -3,6 +3,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
+use super::fresh::fresh;
 use super::search;
 use crate::clock::Timestamp;
 use crate::session::{Actor, EndReason, UserId};
@@ -17,14 +18,13 @@ pub(super) fn crowds(
     idle_since: Option<Timestamp>,
 ) -> Result<Crowds, StoreError> {
     // Users without a live session are there too, so that the last row says where the next page begins.
-    let mut statement = db.prepare_cached(
+    let mut statement = db.prepare_cached(concat!(
         "SELECT u.id, count(s.id), group_concat(s.roles) FROM \
          (SELECT id, not_before FROM users WHERE id > :after ORDER BY id LIMIT :limit) u \
-         LEFT JOIN sessions s ON s.user_id = u.id AND s.state <> 'ended' AND s.state = 'active' \
-         AND (s.expires_at IS NULL OR s.expires_at > :now) AND s.last_seen_at >= :idle_since \
-         AND (s.slide_ms IS NULL OR :now - s.last_seen_at < s.slide_ms) \
-         AND (u.not_before IS NULL OR s.created_at >= u.not_before) GROUP BY u.id ORDER BY u.id",
-    )?;
+         LEFT JOIN sessions s ON s.user_id = u.id AND ",
+        fresh!("s.", "active", ":now", ":idle_since"),
+        " AND (u.not_before IS NULL OR s.created_at >= u.not_before) GROUP BY u.id ORDER BY u.id",
+    ))?;
     let given = named_params! {
         // No id is empty, so that every one is after this.
         ":after": after.map_or("", UserId::as_str),
@@ -60,10 +60,9 @@ pub(super) fn evict_excess(
         OnExceed::EvictOldest | OnExceed::RejectNew => "created_at DESC, id DESC",
         OnExceed::EvictLeastRecent => "last_seen_at DESC, id DESC",
     };
+    let live = fresh!("", "active", ":now", ":idle_since");
     let mut statement = db.prepare_cached(&format!(
-        "SELECT id FROM sessions WHERE user_id = :user AND state <> 'ended' AND state = 'active' \
-         AND (expires_at IS NULL OR expires_at > :now) AND last_seen_at >= :idle_since \
-         AND (slide_ms IS NULL OR :now - last_seen_at < slide_ms) \
+        "SELECT id FROM sessions WHERE user_id = :user AND {live} \
          AND created_at >= :not_before ORDER BY {order} LIMIT -1 OFFSET :max"
     ))?;
     let given = named_params! {

@@ -5,20 +5,21 @@ use std::str::FromStr as _;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, types};
 
+use super::fresh::fresh;
 use crate::clock::Timestamp;
 use crate::session::{Record, SessionId, UserId};
 use crate::store::{Found, Position, StoreError, schema};
 use crate::token::Digest;
 
 macro_rules! select {
-    ($more:literal, $rest:literal) => {
+    ($more:literal, $($rest:expr),+) => {
         concat!(
             "SELECT s.id, s.token_hash, s.user_id, s.roles, s.name, s.email, s.claims, s.state, s.state_reason, \
              s.created_at, s.expires_at, s.last_seen_at, s.last_ip, s.user_agent, s.bound_ip, s.ended_at, s.ended_by, \
              s.format, s.slide_ms, s.device, u.enabled, u.not_before",
             $more,
             " FROM sessions s JOIN users u ON u.id = s.user_id ",
-            $rest
+            $($rest),+
         )
     };
 }
@@ -66,13 +67,11 @@ pub(super) fn list_live(
     idle_since: Option<Timestamp>,
 ) -> Result<Vec<Record>, StoreError> {
     let after = after.unwrap_or(Position::FIRST);
-    // `state <> 'ended'` is what the index says of its rows, and SQLite takes the words literally.
     let mut statement = db.prepare_cached(select!(
         "",
-        "WHERE s.user_id = :user AND s.state <> 'ended' AND s.state = 'active' \
-         AND (s.expires_at IS NULL OR s.expires_at > :now) AND s.last_seen_at >= :idle_since \
-         AND (s.slide_ms IS NULL OR :now - s.last_seen_at < s.slide_ms) \
-         AND (u.not_before IS NULL OR s.created_at >= u.not_before) \
+        "WHERE s.user_id = :user AND ",
+        fresh!("s.", "active", ":now", ":idle_since"),
+        " AND (u.not_before IS NULL OR s.created_at >= u.not_before) \
          AND (s.created_at, s.id) < (:created_at, :id) \
          ORDER BY s.created_at DESC, s.id DESC LIMIT :limit"
     ))?;

@@ -10,6 +10,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, named_params, params_from_iter};
 use uuid::Uuid;
 
+use super::fresh::fresh;
 use super::read;
 use super::write::{self, Entry};
 use crate::clock::Timestamp;
@@ -59,76 +60,69 @@ impl Values {
         format!("({})", columns.iter().map(within).collect::<Vec<_>>().join(" OR "))
     }
 
+    /// The values of a statement that asks for the time: [`NOW`] and [`IDLE_SINCE`] come first.
+    fn asked_at(now: Timestamp, idle_since: Option<Timestamp>) -> Self {
+        let mut values = Self::default();
+        values.time(now);
+        values.time(idle_since.unwrap_or(Timestamp::from_millis(i64::MIN)));
+        values
+    }
+
     pub(super) fn given(self) -> impl rusqlite::Params {
         params_from_iter(self.0)
     }
 }
 
-/// When it is asked for, in the statement.
-struct Present {
-    now: String,
-    idle_since: String,
+/// When it is asked for, in a statement whose values begin with that ([`Values::asked_at`]).
+const NOW: &str = "?1";
+/// Sessions last used before this moment are idle.
+const IDLE_SINCE: &str = "?2";
+const NOT_CUT_OFF: &str = "(u.not_before IS NULL OR s.created_at >= u.not_before)";
+const ACTIVE: &str = fresh!("s.", "active", "?1", "?2");
+const SUSPENDED: &str = fresh!("s.", "suspended", "?1", "?2");
+/// A live session `p` of the user `u`.
+const LIVE_PEER: &str =
+    concat!(fresh!("p.", "active", "?1", "?2"), " AND (u.not_before IS NULL OR p.created_at >= u.not_before)");
+
+fn in_phase(phase: Phase) -> String {
+    match phase {
+        Phase::Active => format!("{ACTIVE} AND {NOT_CUT_OFF}"),
+        Phase::Suspended => format!("{SUSPENDED} AND {NOT_CUT_OFF}"),
+        Phase::Expired => format!(
+            "s.state <> 'ended' AND (s.expires_at <= {NOW} OR s.last_seen_at < {IDLE_SINCE} OR {NOW} - s.last_seen_at >= s.slide_ms) \
+                 AND {NOT_CUT_OFF}"
+        ),
+        Phase::Ended => "(s.state = 'ended' OR s.created_at < u.not_before)".to_owned(),
+    }
 }
 
-impl Present {
-    fn new(values: &mut Values, now: Timestamp, idle_since: Option<Timestamp>) -> Self {
-        let now = values.time(now);
-        Self { now, idle_since: values.time(idle_since.unwrap_or(Timestamp::from_millis(i64::MIN))) }
+/// Whether the guard keeps the session `s` of the user `u`.
+fn protected(values: &mut Values, guard: &Guard) -> String {
+    if *guard == Guard::none() {
+        return "FALSE".to_owned();
     }
+    let users = values.add(serde_json::json!(guard.users.iter().map(UserId::as_str).collect::<Vec<_>>()).to_string());
+    let by_role = by_role(values, guard, "s.user_id");
+    format!("(s.user_id IN (SELECT value FROM json_each({users})) OR {by_role})")
+}
 
-    /// The condition that the session is in this state and neither expired, idle nor cut off.
-    fn fresh(&self, table: &str, state: &str) -> String {
-        let Self { now, idle_since } = self;
-        format!(
-            "{table}.state <> 'ended' AND {table}.state = '{state}' \
-             AND ({table}.expires_at IS NULL OR {table}.expires_at > {now}) AND {table}.last_seen_at >= {idle_since} \
-             AND ({table}.slide_ms IS NULL OR {now} - {table}.last_seen_at < {table}.slide_ms) \
-             AND (u.not_before IS NULL OR {table}.created_at >= u.not_before)"
-        )
-    }
-
-    fn phase(&self, phase: Phase) -> String {
-        let Self { now, idle_since } = self;
-        match phase {
-            Phase::Active => self.fresh("s", "active"),
-            Phase::Suspended => self.fresh("s", "suspended"),
-            Phase::Expired => format!(
-                "s.state <> 'ended' AND (s.expires_at <= {now} OR s.last_seen_at < {idle_since} OR {now} - s.last_seen_at >= s.slide_ms) \
-                 AND (u.not_before IS NULL OR s.created_at >= u.not_before)"
-            ),
-            Phase::Ended => "(s.state = 'ended' OR s.created_at < u.not_before)".to_owned(),
-        }
-    }
-
-    /// Whether the guard keeps the session `s` of the user `u`.
-    fn protected(&self, values: &mut Values, guard: &Guard) -> String {
-        if *guard == Guard::none() {
-            return "FALSE".to_owned();
-        }
-        let users =
-            values.add(serde_json::json!(guard.users.iter().map(UserId::as_str).collect::<Vec<_>>()).to_string());
-        let by_role = self.by_role(values, guard, "s.user_id");
-        format!("(s.user_id IN (SELECT value FROM json_each({users})) OR {by_role})")
-    }
-
-    /// Whether a live session of the user `u` has a role of the guard.
-    fn by_role(&self, values: &mut Values, guard: &Guard, user: &str) -> String {
-        let roles: Vec<_> = guard.roles.iter().map(|role| role.as_str()).collect();
-        let (roles, live) = (values.add(serde_json::json!(roles).to_string()), self.fresh("p", "active"));
-        format!(
-            "EXISTS (SELECT 1 FROM sessions p WHERE p.user_id = {user} AND {live} AND EXISTS \
+/// Whether a live session of the user `u` has a role of the guard.
+fn by_role(values: &mut Values, guard: &Guard, user: &str) -> String {
+    let roles: Vec<_> = guard.roles.iter().map(|role| role.as_str()).collect();
+    let roles = values.add(serde_json::json!(roles).to_string());
+    format!(
+        "EXISTS (SELECT 1 FROM sessions p WHERE p.user_id = {user} AND {LIVE_PEER} AND EXISTS \
              (SELECT 1 FROM json_each({roles}) r WHERE instr(',' || p.roles || ',', ',' || r.value || ',') > 0))"
-        )
-    }
+    )
 }
 
 /// The filter as a condition on a session `s` of a user `u`.
-fn condition(filter: &Filter, values: &mut Values, present: &Present) -> String {
+fn condition(filter: &Filter, values: &mut Values) -> String {
     let Filter { id, user, phase, network, user_agent, role, created_before, created_after } = filter;
     let mut all = vec!["TRUE".to_owned()];
     all.extend(id.map(|id| format!("s.id = {}", values.id(id.as_uuid()))));
     all.extend(user.as_ref().map(|user| format!("s.user_id = {}", values.add(user.as_str().to_owned()))));
-    all.extend(phase.map(|phase| present.phase(phase)));
+    all.extend(phase.map(in_phase));
     all.extend(network.map(|network| values.within(&["s.last_ip", "s.bound_ip"], network)));
     all.extend(user_agent.as_ref().map(|text| {
         let pattern = values.add(schema::pattern(text));
@@ -157,9 +151,8 @@ fn search_statement(
     now: Timestamp,
     idle_since: Option<Timestamp>,
 ) -> (String, Values) {
-    let mut values = Values::default();
-    let present = Present::new(&mut values, now, idle_since);
-    let condition = condition(filter, &mut values, &present);
+    let mut values = Values::asked_at(now, idle_since);
+    let condition = condition(filter, &mut values);
     let rest = rest(&mut values, after, limit);
     (format!("{} WHERE {condition} AND {rest}", read::SELECT), values)
 }
@@ -185,16 +178,14 @@ pub(super) fn count(
     now: Timestamp,
     idle_since: Option<Timestamp>,
 ) -> Result<Count, StoreError> {
-    let mut values = Values::default();
-    let present = Present::new(&mut values, now, idle_since);
-    let condition = condition(filter, &mut values, &present);
-    let protected = present.protected(&mut values, guard);
+    let mut values = Values::asked_at(now, idle_since);
+    let condition = condition(filter, &mut values);
+    let protected = protected(&mut values, guard);
     // Not every filter asks for the time, and SQLite refuses a value that stands nowhere.
-    let Present { now, idle_since } = present;
     let sql = format!(
         "SELECT count(*) FILTER (WHERE NOT protected), count(*) FILTER (WHERE protected) \
          FROM (SELECT {protected} AS protected FROM sessions s JOIN users u ON u.id = s.user_id \
-         WHERE {now} IS NOT NULL AND {idle_since} IS NOT NULL AND s.state <> 'ended' AND {condition})"
+         WHERE {NOW} IS NOT NULL AND {IDLE_SINCE} IS NOT NULL AND s.state <> 'ended' AND {condition})"
     );
     let count = |row: &Row<'_>| {
         Ok(Count { matching: row.get::<_, i64>(0)?.unsigned_abs(), skipped: row.get::<_, i64>(1)?.unsigned_abs() })
@@ -210,10 +201,9 @@ pub(super) fn end_batch(
     by: &By,
     after: Option<Position>,
 ) -> Result<Batch, StoreError> {
-    let mut values = Values::default();
-    let present = Present::new(&mut values, by.now, by.idle_since);
-    let condition = condition(filter, &mut values, &present);
-    let protected = present.protected(&mut values, guard);
+    let mut values = Values::asked_at(by.now, by.idle_since);
+    let condition = condition(filter, &mut values);
+    let protected = protected(&mut values, guard);
     let rest = rest(&mut values, after, BATCH);
     let sql = format!(
         "SELECT s.id, s.created_at, {protected} FROM sessions s JOIN users u ON u.id = s.user_id \
@@ -267,9 +257,8 @@ pub(super) fn is_protected(db: &Connection, user: &UserId, guard: &Guard, by: &B
     if guard.names(user) || guard.roles.is_empty() {
         return Ok(guard.names(user));
     }
-    let mut values = Values::default();
-    let present = Present::new(&mut values, by.now, by.idle_since);
-    let by_role = present.by_role(&mut values, guard, "u.id");
+    let mut values = Values::asked_at(by.now, by.idle_since);
+    let by_role = by_role(&mut values, guard, "u.id");
     let user = values.add(user.as_str().to_owned());
     let sql = format!("SELECT EXISTS (SELECT 1 FROM users u WHERE u.id = {user} AND {by_role})");
     Ok(db.prepare(&sql)?.query_row(values.given(), |row| row.get(0))?)

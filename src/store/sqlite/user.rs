@@ -3,6 +3,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
+use super::fresh::fresh;
 use super::write::{self, Entry};
 use super::{read, search};
 use crate::clock::Timestamp;
@@ -31,12 +32,11 @@ fn count_live(
     (now, idle_since): (Timestamp, Option<Timestamp>),
     but: Option<SessionId>,
 ) -> Result<u64, StoreError> {
-    let mut statement = db.prepare_cached(
-        "SELECT count(*) FROM sessions WHERE user_id = :user AND state <> 'ended' AND state = 'active' \
-         AND (expires_at IS NULL OR expires_at > :now) AND last_seen_at >= :idle_since \
-         AND (slide_ms IS NULL OR :now - last_seen_at < slide_ms) \
-         AND created_at >= :not_before AND id IS NOT :but",
-    )?;
+    let mut statement = db.prepare_cached(concat!(
+        "SELECT count(*) FROM sessions WHERE user_id = :user AND ",
+        fresh!("", "active", ":now", ":idle_since"),
+        " AND created_at >= :not_before AND id IS NOT :but",
+    ))?;
     let given = named_params! {
         ":user": user.as_str(),
         ":now": now.as_millis(),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use rusqlite::{Connection, Row, named_params, params};
 use uuid::Uuid;
 
+use super::fresh::fresh;
 use super::read;
 use crate::clock::Timestamp;
 use crate::session::{Actor, EndReason, SessionId, SuspendReason, UserId};
@@ -62,11 +63,9 @@ fn live_sessions(db: &Connection, new: &NewSession, not_before: Option<i64>) -> 
         OnExceed::EvictOldest | OnExceed::RejectNew => "created_at, id",
         OnExceed::EvictLeastRecent => "last_seen_at, id",
     };
+    let live = fresh!("", "active", ":now", ":idle_since");
     let mut statement = db.prepare_cached(&format!(
-        "SELECT id FROM sessions WHERE user_id = :user AND state <> 'ended' AND state = 'active' \
-         AND (expires_at IS NULL OR expires_at > :now) AND last_seen_at >= :idle_since \
-         AND (slide_ms IS NULL OR :now - last_seen_at < slide_ms) \
-         AND created_at >= :not_before AND id IS NOT :replaced ORDER BY {order}"
+        "SELECT id FROM sessions WHERE user_id = :user AND {live} AND created_at >= :not_before AND id IS NOT :replaced ORDER BY {order}"
     ))?;
     let rows = statement.query_map(
         named_params! {
