@@ -122,6 +122,7 @@ pub enum Refusal {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
+            Refusal::Ended(reason @ EndReason::Unused) => Self::new(Code::SessionIdle).because(reason.name()),
             Refusal::Ended(reason @ EndReason::Evicted) => Self::new(Code::SessionEvicted).because(reason.name()),
             Refusal::Ended(
                 reason @ (EndReason::LoggedOut

@@ -201,6 +201,9 @@ named! {
         UserDisabled => "user_disabled",
         /// A token that had been rotated away was used again.
         TokenReused => "token_reused",
+        /// It was over for want of use when the sessions of its user were counted for a limit, so that another one took its
+        /// place. A use from before that moment, written down late, would bring it back beside that one.
+        Unused => "unused",
     }
 }
 

@@ -117,14 +117,15 @@ impl Sessions {
         let limit = Limit { by_call: None, by_policy: max_by_policy, on_exceed, idle_since: by.idle_since };
         let reactivated = self.change(StoreCall::Other, Concerned::Sessions(vec![id]), async move {
             let reactivated = sessions.inner.store.reactivate(id, limit, &by).await?;
-            if let Reactivated::Done(ended) = reactivated {
-                sessions.forget(&[ended]);
+            if let Reactivated::Done { active, unused } = &reactivated {
+                sessions.forget(&[*active]);
+                sessions.forget(unused);
             }
             Ok(reactivated)
         });
         let conflict = |why| Err(Problem::with_detail(Code::Conflict, why));
         match reactivated.await? {
-            Reactivated::Done(_) => Ok(()),
+            Reactivated::Done { .. } => Ok(()),
             Reactivated::NotSuspended => conflict("The session is active."),
             Reactivated::Expired => conflict("The session has expired, or was not used for too long."),
             Reactivated::Over => conflict("The session has ended; it cannot come back."),

@@ -66,10 +66,15 @@ pub enum Suspended {
 }
 
 /// What became of a reactivation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reactivated {
-    /// The session is active. Caches that know it as suspended have to forget it.
-    Done(Ended),
+    /// The session is active.
+    Done {
+        /// The session. Caches that know it as suspended have to forget it.
+        active: Ended,
+        /// Those of its user that ended because they had lost their place to it for want of use.
+        unused: Vec<Ended>,
+    },
     /// It is active already.
     NotSuspended,
     /// Its time is over.

@@ -72,6 +72,9 @@ fn what_others_did_to_a_session_is_told_too() {
         let body = problem(&gateway.get_as(&session.token, "/"), 401, "session_revoked");
         assert_eq!(body["reason"], reason);
     }
+    let session = gateway.login("ann");
+    database.change(&session, "state = 'ended', state_reason = 'unused', ended_at = created_at, ended_by = 'policy'");
+    assert_eq!(problem(&gateway.get_as(&session.token, "/"), 401, "session_idle")["reason"], "unused");
     for reason in ["suspended_by_admin", "user_agent_changed"] {
         let session = gateway.login("ann");
         database.change(&session, &format!("state = 'suspended', state_reason = '{reason}'"));

@@ -118,6 +118,41 @@ both! {
         assert_eq!(events, [format!(r#"ann policy {{"reason":"evicted","for":"{id}"}}"#)]);
     }
 
+    async fn a_use_written_late_brings_nothing_back_beside_the_session_that_took_its_place(fixture) {
+        for (round, on_exceed) in [OnExceed::EvictOldest, OnExceed::EvictLeastRecent, OnExceed::RejectNew].into_iter().enumerate() {
+            let name = format!("user {round}");
+            let idle = fixture.session(&name, at(0)).await;
+            let mut sliding = new(&name, at(8));
+            sliding.slide = Some(Duration::from_secs(10));
+            let sliding = fixture.create(sliding).await.0;
+            let mut newer = new(&name, at(20));
+            newer.limit = Limit { idle_since: Some(at(5)), ..max(1, on_exceed) };
+            let (id, ended) = fixture.create(newer).await;
+            assert_eq!(ids(&ended), sorted(vec![idle, sliding]), "{on_exceed:?}");
+            assert!(ended.iter().all(|ended| ended.reason == Some(EndReason::Unused)));
+            for (late, second) in [(idle, 4), (sliding, 17)] {
+                touch(&fixture, late, second).await;
+                let record = fixture.get(late).await;
+                assert_eq!((record.state, record.ended_by.as_deref()), (State::Ended(EndReason::Unused), Some("policy")));
+            }
+            assert_eq!(fixture.live(&name, at(20)).await, [id]);
+            let event = format!(r#"{name} policy {{"reason":"unused","for":"{id}"}}"#);
+            assert_eq!(fixture.events("session_ended").await[round * 2..], [event.clone(), event]);
+        }
+    }
+
+    async fn what_was_not_used_for_long_stays_where_nothing_is_counted(fixture) {
+        let idle = fixture.session("ann", at(0)).await;
+        let mut refused = new("ann", at(20));
+        fixture.session("ann", at(10)).await;
+        refused.limit = Limit { idle_since: Some(at(5)), ..max(1, OnExceed::RejectNew) };
+        assert!(matches!(fixture.store.create(refused).await.unwrap(), Creation::TooMany { .. }));
+        let mut unlimited = new("ann", at(20));
+        unlimited.limit.idle_since = Some(at(5));
+        assert!(fixture.create(unlimited).await.1.is_empty());
+        assert_eq!(fixture.state(idle).await, State::Active);
+    }
+
     async fn at_the_limit_the_least_recently_used_give_way_if_so_told(fixture) {
         let a = fixture.session("ann", at(1)).await;
         let b = fixture.session("ann", at(2)).await;
@@ -231,14 +266,15 @@ both! {
             let mut newer = new("ann", at(10));
             newer.limit = Limit { idle_since: Some(at(5)), ..max(3, on_exceed) };
             let (id, gave_way) = fixture.create(newer).await;
-            assert!(gave_way.is_empty(), "{on_exceed:?}");
+            assert!(gave_way.iter().all(|ended| ended.reason == Some(EndReason::Unused)), "{on_exceed:?}");
             fixture.end(Which::One(id), EndReason::Revoked, None).await;
         }
-        assert_eq!(fixture.state(expired).await, State::Active);
-        for dead in [idle, lapsed, used] {
-            assert_eq!(fixture.state(dead).await, State::Active);
+        for untouched in [expired, used, live] {
+            assert_eq!(fixture.state(untouched).await, State::Active);
         }
-        assert_eq!(fixture.state(live).await, State::Active);
+        for unused in [idle, lapsed] {
+            assert_eq!(fixture.state(unused).await, State::Ended(EndReason::Unused));
+        }
     }
 
     async fn fifty_parallel_creations_leave_exactly_as_many_as_allowed(fixture) {

@@ -2,10 +2,10 @@
 
 use session_gateway::session::{Actor, EndReason, SessionId, State, SuspendReason};
 use session_gateway::store::{
-    Creation, Guard, OnExceed, Reactivated, Suspended, User, UserChange, UserSettings, Which,
+    By, Creation, Guard, OnExceed, Reactivated, Suspended, Touch, User, UserChange, UserSettings, Which,
 };
 
-use crate::fixture::{Fixture, at, by, guard, ids, max, new, new_with_role, sorted, user};
+use crate::fixture::{Fixture, at, by, guard, ids, ip, max, new, new_with_role, sorted, user};
 
 const BY_ADMIN: SuspendReason = SuspendReason::SuspendedByAdmin;
 
@@ -169,7 +169,7 @@ both! {
         let refused = reactivate(max(1, OnExceed::EvictOldest)).await;
         assert!(matches!(refused, Reactivated::OverLimit { limit } if limit.get() == 1), "{refused:?}");
         assert_eq!(fixture.state(id).await, State::Suspended(BY_ADMIN));
-        let Reactivated::Done(ended) = reactivate(max(2, OnExceed::EvictOldest)).await else { panic!() };
+        let Reactivated::Done { active: ended, .. } = reactivate(max(2, OnExceed::EvictOldest)).await else { panic!() };
         assert_eq!((ended.id, ended.reason), (id, None));
         assert_eq!(fixture.live("ann", at(5)).await, [other, id]);
         assert_eq!(fixture.events("session_reactivated").await, ["ann admin:root {}"]);
@@ -180,6 +180,21 @@ both! {
         assert_eq!(reactivate(unlimited).await, Reactivated::Over);
         let unknown = SessionId::generate().unwrap();
         assert_eq!(fixture.store.reactivate(unknown, unlimited, &by(at(5))).await.unwrap(), Reactivated::NotFound);
+    }
+
+    async fn a_reactivated_session_takes_the_place_of_one_that_was_not_used_for_good(fixture) {
+        let id = fixture.session("ann", at(1)).await;
+        let idle = fixture.session("ann", at(2)).await;
+        fixture.store.suspend(id, BY_ADMIN, &Actor::Operator, None, at(2)).await.unwrap();
+        let seen = Touch { id, at: at(8), ip: ip("192.0.2.1") };
+        fixture.execute(&format!("UPDATE sessions SET last_seen_at = {} WHERE state = 'suspended'", fixture.literal(seen.at))).await.unwrap();
+        let by = By { idle_since: Some(at(5)), ..by(at(9)) };
+        let Reactivated::Done { active, unused } =
+            fixture.store.reactivate(id, max(1, OnExceed::EvictOldest), &by).await.unwrap() else { panic!() };
+        assert_eq!((active.id, ids(&unused)), (id, vec![idle]));
+        fixture.store.touch(&[Touch { id: idle, ..seen }]).await.unwrap();
+        assert_eq!(fixture.state(idle).await, State::Ended(EndReason::Unused));
+        assert_eq!(fixture.live("ann", at(9)).await, [id]);
     }
 
     async fn reactivations_and_logins_at_once_stay_within_the_limit(fixture) {
@@ -202,7 +217,7 @@ both! {
                     fixture.store.create(login)
                 }))
             );
-            let reactivated = reactivated.into_iter().filter(|done| matches!(done.as_ref().unwrap(), Reactivated::Done(_)));
+            let reactivated = reactivated.into_iter().filter(|done| matches!(done.as_ref().unwrap(), Reactivated::Done { .. }));
             let created = created.into_iter().filter(|done| matches!(done.as_ref().unwrap(), Creation::Created { .. }));
             assert_eq!(reactivated.count() + created.count(), 2);
             assert_eq!(fixture.live(&name, at(4)).await.len(), 2);

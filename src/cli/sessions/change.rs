@@ -78,7 +78,7 @@ pub(super) async fn reactivate(config: &Config, store: &Store, one: &One, moment
     };
     let refused = |why: &str| Err(Failure::Refused(format!("the session {} {why}", one.id)));
     match store.reactivate(one.id, limit, &by(moment)).await? {
-        Reactivated::Done(_) => done(store, one, moment, "active again").await,
+        Reactivated::Done { .. } => done(store, one, moment, "active again").await,
         Reactivated::NotSuspended => done(store, one, moment, "was not suspended").await,
         Reactivated::Expired => refused("has expired"),
         Reactivated::Over => refused("has ended, and ended sessions do not come back"),

@@ -6,7 +6,7 @@ use tokio_postgres::{Row, Statement};
 
 use super::call::Trouble;
 use super::end;
-use super::fresh::fresh;
+use super::fresh::{fresh, unused};
 use super::value::Time;
 use crate::clock::Timestamp;
 use crate::session::Actor;
@@ -28,7 +28,9 @@ macro_rules! live {
     };
 }
 
-/// Ends the session to be replaced, and all live ones but the best `$6 - 1`; none of these where `$6` is null.
+/// Ends the session to be replaced, and all live ones but the best `$6 - 1`; none of these where `$6` is null. Those that
+/// hold no place because they were not used end too: a use of theirs may be on its way here, and after it they would live
+/// beside the one that took their place.
 ///
 /// `MATERIALIZED` is not for speed. A row that somebody else is just changing (a first use, a last use) is waited for, and
 /// then checked again. With the `UNION ALL` folded into the join, PostgreSQL does not find the row's other half again and
@@ -38,11 +40,13 @@ macro_rules! make_room {
         concat!(
             "WITH ranked AS (SELECT id, row_number() OVER (ORDER BY ", $order, " DESC, id DESC) AS place ", live!(), "), \
              leaving AS MATERIALIZED (SELECT $5::uuid AS id, 'replaced' AS reason UNION ALL \
-                 SELECT id, 'evicted' FROM ranked WHERE place >= $6::bigint), \
+                 SELECT id, 'evicted' FROM ranked WHERE place >= $6::bigint UNION ALL \
+                 SELECT id, 'unused' FROM sessions WHERE $6::bigint IS NOT NULL AND user_id = $1 AND ",
+            unused!("$2::timestamptz", "$3::timestamptz"), " AND id IS DISTINCT FROM $5::uuid), \
              doomed AS (SELECT s.id, l.reason FROM leaving l JOIN sessions s ON s.id = l.id \
                  WHERE s.state <> 'ended' ORDER BY s.id FOR UPDATE OF s), \
              ended AS (UPDATE sessions s SET state = 'ended', state_reason = d.reason, ended_at = $2::timestamptz, \
-                 ended_by = CASE d.reason WHEN 'evicted' THEN $7::text ELSE $8::text END \
+                 ended_by = CASE d.reason WHEN 'replaced' THEN $8::text ELSE $7::text END \
                  FROM doomed d WHERE s.id = d.id AND s.state <> 'ended' \
                  RETURNING s.id, s.token_hash, s.user_id, s.state_reason, s.ended_by), \
              logged AS (INSERT INTO events (at, kind, session_id, user_id, actor, detail) \

@@ -4,13 +4,15 @@ use std::num::NonZeroU32;
 
 use deadpool_postgres::{GenericClient, Object, Transaction};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::call::Trouble;
 use super::create::{ADD_USER, COUNT};
+use super::fresh::unused;
 use super::value::Time;
 use super::{end, read, search, write};
 use crate::clock::Timestamp;
-use crate::session::{EndReason, Phase, Record, SessionId, State, SuspendReason, UserId};
+use crate::session::{Actor, EndReason, Phase, Record, SessionId, State, SuspendReason, UserId};
 use crate::store::schema::{self, kind};
 use crate::store::{By, Ended, Event, Guard, Limit, Offender, Reactivated, Suspended, User, UserChange, UserSettings};
 
@@ -185,6 +187,30 @@ pub(super) async fn suspend(
     Ok(suspended.map_or(Suspended::Over, Suspended::Done))
 }
 
+/// `$1` user, `$2` now, `$3` idle since, `$4` reason, `$5` actor, `$6` kind of event.
+const END_UNUSED: &str = concat!(
+    "WITH doomed AS (SELECT id FROM sessions WHERE user_id = $1 AND ",
+    unused!("$2::timestamptz", "$3::timestamptz"),
+    " ORDER BY id FOR UPDATE), \
+     ended AS (UPDATE sessions s SET state = 'ended', state_reason = $4::text, ended_at = $2::timestamptz, \
+         ended_by = $5::text FROM doomed d WHERE s.id = d.id AND s.state <> 'ended' \
+         RETURNING s.id, s.token_hash, s.user_id, s.state_reason), \
+     logged AS (INSERT INTO events (at, kind, session_id, user_id, actor, detail) \
+         SELECT $2::timestamptz, $6::text, id, user_id, $5::text, json_build_object('reason', $4::text) FROM ended) \
+     SELECT id, token_hash, state_reason FROM ended"
+);
+
+/// Ends the user's sessions that hold no place because they were not used: a use of theirs may be on its way here, and after
+/// it they would live beside the one that took their place.
+async fn end_unused(transaction: &Transaction<'_>, user: &UserId, by: &By) -> Result<Vec<Ended>, Trouble> {
+    let statement = transaction.prepare_cached(END_UNUSED).await?;
+    let idle_since = Time(by.idle_since.unwrap_or(Timestamp::from_millis(i64::MIN)));
+    let (reason, actor) = (EndReason::Unused.name(), schema::actor(&Actor::Policy));
+    let given: [&(dyn ToSql + Sync); 6] = [&user.as_str(), &Time(by.now), &idle_since, &reason, &actor, &kind::ENDED];
+    let rows = transaction.query(&statement, &given).await?;
+    rows.iter().map(end::ended).collect()
+}
+
 /// `$1` session, `$2` kind of event, `$3` now, `$4` actor, `$5` address, `$6` User-Agent.
 const REACTIVATE: &str = "WITH active AS (UPDATE sessions SET state = 'active', state_reason = NULL \
          WHERE id = $1 AND state = 'suspended' RETURNING id, token_hash, user_id), \
@@ -206,8 +232,11 @@ pub(super) async fn reactivate(
         Phase::Active => return Ok(Reactivated::NotSuspended),
         Phase::Suspended => {}
     }
+    let mut unused = Vec::new();
     if let Some(limit) = limit.resolve(settings.max_sessions) {
         let user = &record.principal.user;
+        // First: what is written after the count would not be in it.
+        unused = end_unused(&transaction, user, by).await?;
         let live = count_live(&transaction, user, settings.not_before, (by.now, by.idle_since), Some(id)).await?;
         if live >= u64::from(NonZeroU32::get(limit)) {
             return Ok(Reactivated::OverLimit { limit });
@@ -230,5 +259,5 @@ pub(super) async fn reactivate(
     let Some(row) = row else { return Ok(Reactivated::Over) };
     let digest = schema::digest(id, row.try_get("token_hash")?)?;
     transaction.commit().await?;
-    Ok(Reactivated::Done(Ended { id, digest, reason: None }))
+    Ok(Reactivated::Done { active: Ended { id, digest, reason: None }, unused })
 }

@@ -37,4 +37,20 @@ macro_rules! fresh {
     };
 }
 
-pub(super) use fresh;
+/// The condition that an active session is over because it was not used, and for no other reason: what a use that is
+/// written down late could bring back.
+macro_rules! unused {
+    ($now:literal, $idle_since:literal) => {
+        concat!(
+            "state <> 'ended' AND state = 'active' AND (expires_at IS NULL OR expires_at > ",
+            $now,
+            ") AND (last_seen_at < ",
+            $idle_since,
+            " OR ",
+            $now,
+            " - last_seen_at >= slide_ms)"
+        )
+    };
+}
+
+pub(super) use {fresh, unused};

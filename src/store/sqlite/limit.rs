@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
 
 use super::fresh::fresh;
-use super::search;
+use super::{search, write};
 use crate::clock::Timestamp;
 use crate::session::{Actor, EndReason, UserId};
 use crate::store::schema::kind;
@@ -78,6 +78,18 @@ pub(super) fn evict_excess(
     for id in excess {
         let id = Value::Blob(id.to_vec());
         ended.extend(search::end(db, "id = :id", id, None, (EndReason::Evicted, kind::EVICTED), &by)?);
+    }
+    ended.extend(end_unused(db, user, &by)?);
+    Ok(ended)
+}
+
+/// Ends the user's sessions that hold no place because they were not used ([`write::unused_sessions`]).
+pub(super) fn end_unused(db: &Connection, user: &UserId, by: &By) -> Result<Vec<Ended>, StoreError> {
+    let by = By::new(Actor::Policy, by.now, by.idle_since);
+    let mut ended = Vec::new();
+    for id in write::unused_sessions(db, user, by.now, by.idle_since)? {
+        let id = Value::Blob(id.as_uuid().as_bytes().to_vec());
+        ended.extend(search::end(db, "id = :id", id, None, (EndReason::Unused, kind::ENDED), &by)?);
     }
     Ok(ended)
 }

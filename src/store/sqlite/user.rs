@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
 use super::fresh::fresh;
 use super::write::{self, Entry};
-use super::{read, search};
+use super::{limit, read, search};
 use crate::clock::Timestamp;
 use crate::session::{EndReason, Phase, SessionId, State, SuspendReason, UserId};
 use crate::store::schema::{self, kind};
@@ -117,7 +117,7 @@ pub(super) fn suspend(
     }
 }
 
-pub(super) fn reactivate(db: &Connection, id: SessionId, limit: Limit, by: &By) -> Result<Reactivated, StoreError> {
+pub(super) fn reactivate(db: &Connection, id: SessionId, allowed: Limit, by: &By) -> Result<Reactivated, StoreError> {
     let Some(record) = read::get(db, id)? else { return Ok(Reactivated::NotFound) };
     match record.phase(by.now, by.idle_since) {
         Phase::Ended => return Ok(Reactivated::Over),
@@ -127,11 +127,13 @@ pub(super) fn reactivate(db: &Connection, id: SessionId, limit: Limit, by: &By) 
     }
     let user = &record.principal.user;
     let settings = settings(db, user)?.unwrap_or_default();
-    if let Some(limit) = limit.resolve(settings.max_sessions) {
+    let mut unused = Vec::new();
+    if let Some(limit) = allowed.resolve(settings.max_sessions) {
         let live = count_live(db, user, settings.not_before, (by.now, by.idle_since), Some(id))?;
         if live >= u64::from(limit.get()) {
             return Ok(Reactivated::OverLimit { limit });
         }
+        unused = limit::end_unused(db, user, by)?;
     }
     db.prepare_cached(
         "UPDATE sessions SET state = 'active', state_reason = NULL WHERE id = ?1 AND state = 'suspended'",
@@ -139,5 +141,5 @@ pub(super) fn reactivate(db: &Connection, id: SessionId, limit: Limit, by: &By) 
     .execute([id.as_uuid().as_bytes()])?;
     let entry = Entry::of(kind::REACTIVATED, by, "{}".to_owned());
     Entry { session: Some(id.as_uuid()), user: Some(user.as_str().to_owned()), ..entry }.insert(db)?;
-    Ok(Reactivated::Done(Ended { id, digest: record.digest, reason: None }))
+    Ok(Reactivated::Done { active: Ended { id, digest: record.digest, reason: None }, unused })
 }

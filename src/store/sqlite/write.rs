@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use rusqlite::{Connection, Row, named_params, params};
 use uuid::Uuid;
 
-use super::fresh::fresh;
+use super::fresh::{fresh, unused};
 use super::read;
 use crate::clock::Timestamp;
 use crate::session::{Actor, EndReason, SessionId, SuspendReason, UserId};
@@ -33,7 +33,7 @@ pub(super) fn create(db: &Connection, new: &NewSession) -> Result<Creation, Stor
         return Ok(Creation::UserDisabled);
     }
 
-    let mut evicted = Vec::new();
+    let mut leaving = Vec::new();
     if let Some(limit) = new.limit.resolve(max_sessions) {
         let live = live_sessions(db, new, not_before)?;
         let max = usize::try_from(limit.get()).unwrap_or(usize::MAX);
@@ -42,15 +42,17 @@ pub(super) fn create(db: &Connection, new: &NewSession) -> Result<Creation, Stor
             // Nothing has been changed: a user with live sessions had a row already.
             return Ok(Creation::TooMany { limit });
         }
-        evicted.extend(live.into_iter().take(excess));
+        leaving.extend(live.into_iter().take(excess).map(|id| (id, EndReason::Evicted)));
+        let unused = unused_sessions(db, &new.principal.user, new.now, new.limit.idle_since)?;
+        leaving.extend(unused.into_iter().map(|id| (id, EndReason::Unused)));
     }
 
     let mut ended = Vec::new();
     if let Some(replaced) = new.replaces {
         ended.extend(end_for(db, replaced, new, EndReason::Replaced)?);
     }
-    for id in evicted {
-        ended.extend(end_for(db, id, new, EndReason::Evicted)?);
+    for (id, reason) in leaving {
+        ended.extend(end_for(db, id, new, reason)?);
     }
     // Where the clock was set back behind the moment that cut the user's sessions off, the new one is not born dead.
     insert(db, new, not_before.map_or(new.now, |cut| new.now.max(Timestamp::from_millis(cut))))?;
@@ -80,10 +82,31 @@ fn live_sessions(db: &Connection, new: &NewSession, not_before: Option<i64>) -> 
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The user's sessions that hold no place because they were not used. Whoever counts places ends them: a use of theirs may
+/// be on its way here, and after it they would live beside the one that took their place.
+pub(super) fn unused_sessions(
+    db: &Connection,
+    user: &UserId,
+    now: Timestamp,
+    idle_since: Option<Timestamp>,
+) -> Result<Vec<SessionId>, StoreError> {
+    let mut statement = db.prepare_cached(concat!(
+        "SELECT id FROM sessions WHERE user_id = :user AND ",
+        unused!(":now", ":idle_since")
+    ))?;
+    let given = named_params! {
+        ":user": user.as_str(),
+        ":now": now.as_millis(),
+        ":idle_since": idle_since.map_or(i64::MIN, Timestamp::as_millis),
+    };
+    let rows = statement.query_map(given, |row| Ok(SessionId::from_uuid(Uuid::from_bytes(row.get(0)?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Ends one session because the new one comes.
 fn end_for(db: &Connection, id: SessionId, new: &NewSession, reason: EndReason) -> Result<Option<Ended>, StoreError> {
-    let (kind, actor) =
-        if reason == EndReason::Evicted { (kind::EVICTED, &Actor::Policy) } else { (kind::ENDED, &new.actor) };
+    let kind = if reason == EndReason::Evicted { kind::EVICTED } else { kind::ENDED };
+    let actor = if reason == EndReason::Replaced { &new.actor } else { &Actor::Policy };
     let ending = Ending { reason, current: None, actor, now: new.now };
     let mut statement = db.prepare_cached(&format!("{END} AND id = :id {RETURNING}"))?;
     let mut rows = statement.query_map(
