@@ -7,7 +7,9 @@
 //! - [`jwks`] reads the key sets that issuers publish.
 //! - [`SigningKey`] is our own key: it signs access tokens and the assertions that applications verify.
 //!
-//! The signatures are aws-lc's. Keys are parsed once, when they are read, and not again for every token.
+//! Signatures of presented tokens are checked by `jsonwebtoken`. Its own reading of headers and claims is not used: it takes
+//! what [`Verifier`] refuses, and it asks the machine for the time. Our own tokens are signed by aws-lc directly, because an
+//! assertion may be made for every request, and the crate would parse the private key for each.
 
 mod algorithm;
 mod claims;

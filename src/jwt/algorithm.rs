@@ -1,6 +1,6 @@
 //! The signature algorithms of RFC 7518 and RFC 8037 that are supported.
 
-use aws_lc_rs::{hmac, signature};
+use aws_lc_rs::signature;
 
 /// How a token is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,21 +115,21 @@ impl Algorithm {
         }
     }
 
-    /// The MAC, where it is one.
-    pub(super) const fn mac(self) -> Option<hmac::Algorithm> {
+    /// The same for the library that checks signatures.
+    pub(super) const fn of_library(self) -> jsonwebtoken::Algorithm {
         match self {
-            Self::Hs256 => Some(hmac::HMAC_SHA256),
-            Self::Hs384 => Some(hmac::HMAC_SHA384),
-            Self::Hs512 => Some(hmac::HMAC_SHA512),
-            Self::Rs256
-            | Self::Rs384
-            | Self::Rs512
-            | Self::Ps256
-            | Self::Ps384
-            | Self::Ps512
-            | Self::Es256
-            | Self::Es384
-            | Self::EdDsa => None,
+            Self::Hs256 => jsonwebtoken::Algorithm::HS256,
+            Self::Hs384 => jsonwebtoken::Algorithm::HS384,
+            Self::Hs512 => jsonwebtoken::Algorithm::HS512,
+            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Self::Rs384 => jsonwebtoken::Algorithm::RS384,
+            Self::Rs512 => jsonwebtoken::Algorithm::RS512,
+            Self::Ps256 => jsonwebtoken::Algorithm::PS256,
+            Self::Ps384 => jsonwebtoken::Algorithm::PS384,
+            Self::Ps512 => jsonwebtoken::Algorithm::PS512,
+            Self::Es256 => jsonwebtoken::Algorithm::ES256,
+            Self::Es384 => jsonwebtoken::Algorithm::ES384,
+            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         }
     }
 
@@ -146,21 +146,16 @@ impl Algorithm {
         }
     }
 
-    /// The signature on a curve, where it is one.
-    pub(super) fn curve(self) -> Option<&'static dyn signature::VerificationAlgorithm> {
-        match self {
-            Self::Es256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
-            Self::Es384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
-            Self::EdDsa => Some(&signature::ED25519),
-            Self::Hs256
-            | Self::Hs384
-            | Self::Hs512
-            | Self::Rs256
-            | Self::Rs384
-            | Self::Rs512
-            | Self::Ps256
-            | Self::Ps384
-            | Self::Ps512 => None,
+    /// What reads its public keys; `None` where there are none.
+    pub(super) fn signature(self) -> Option<&'static dyn signature::VerificationAlgorithm> {
+        if let Some(rsa) = self.rsa() {
+            return Some(rsa);
+        }
+        match self.family() {
+            Family::P256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
+            Family::P384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
+            Family::Ed25519 => Some(&signature::ED25519),
+            Family::Secret | Family::Rsa => None,
         }
     }
 }

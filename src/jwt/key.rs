@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{ParsedPublicKey, RsaPublicKeyComponents};
-use aws_lc_rs::{hmac, rsa};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -27,13 +28,7 @@ pub struct VerifyingKey {
     pub kid: Option<Box<str>>,
     /// Whether it is our own, with which we sign other things than access tokens too.
     pub own: bool,
-    material: Material,
-}
-
-#[derive(Clone)]
-enum Material {
-    Secret(Arc<hmac::Key>),
-    Public(Arc<ParsedPublicKey>),
+    material: Arc<DecodingKey>,
 }
 
 impl fmt::Debug for VerifyingKey {
@@ -53,14 +48,14 @@ impl VerifyingKey {
     /// # Errors
     /// A sentence when the algorithm takes no secret, or a longer one.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8], kid: Option<Box<str>>) -> Result<Self, String> {
-        let mac = algorithm
-            .mac()
-            .ok_or_else(|| format!("is a secret, but {} needs a public key: public_key = …", algorithm.name()))?;
+        if algorithm.family() != Family::Secret {
+            return Err(format!("is a secret, but {} needs a public key: public_key = …", algorithm.name()));
+        }
         let shortest = algorithm.shortest_secret();
         if secret.len() < shortest {
             return Err(format!("must have at least {shortest} bytes for {}", algorithm.name()));
         }
-        Ok(Self::of(algorithm, kid, Material::Secret(Arc::new(hmac::Key::new(mac, secret)))))
+        Ok(Self::of(algorithm, kid, DecodingKey::from_secret(secret)))
     }
 
     /// A public key in PEM form (`-----BEGIN PUBLIC KEY-----`).
@@ -84,12 +79,15 @@ impl VerifyingKey {
 
     /// A public key in DER form, of a kind that was looked at before.
     pub(super) fn from_spki(algorithm: Algorithm, der: &[u8], kid: Option<Box<str>>) -> Option<Self> {
-        let parsed = match (algorithm.rsa(), algorithm.curve()) {
-            (Some(rsa), _) => ParsedPublicKey::new(rsa, der),
-            (None, Some(curve)) => ParsedPublicKey::new(curve, der),
-            (None, None) => return None,
+        // What cannot be read is told when the key is, and not for every token.
+        ParsedPublicKey::new(algorithm.signature()?, der).ok()?;
+        let key = match algorithm.family() {
+            Family::Secret => return None,
+            Family::Rsa => DecodingKey::from_rsa_der(der),
+            Family::P256 | Family::P384 => DecodingKey::from_ec_der(der),
+            Family::Ed25519 => DecodingKey::from_ed_der(der),
         };
-        Some(Self::of(algorithm, kid, Material::Public(Arc::new(parsed.ok()?))))
+        Some(Self::of(algorithm, kid, key))
     }
 
     /// An RSA key by its numbers.
@@ -100,12 +98,12 @@ impl VerifyingKey {
         if e.len() > LONGEST_EXPONENT || e == [1] || e.last().is_none_or(|last| last % 2 == 0) {
             return None;
         }
-        let parsed = RsaPublicKeyComponents { n, e }.to_parsed_public_key(algorithm.rsa()?).ok()?;
-        Some(Self::of(algorithm, kid, Material::Public(Arc::new(parsed))))
+        RsaPublicKeyComponents { n, e }.to_parsed_public_key(algorithm.rsa()?).ok()?;
+        Some(Self::of(algorithm, kid, DecodingKey::from_rsa_raw_components(n, e)))
     }
 
-    const fn of(algorithm: Algorithm, kid: Option<Box<str>>, material: Material) -> Self {
-        Self { algorithm, kid, own: false, material }
+    fn of(algorithm: Algorithm, kid: Option<Box<str>>, material: DecodingKey) -> Self {
+        Self { algorithm, kid, own: false, material: Arc::new(material) }
     }
 
     /// The same as one of our own.
@@ -114,20 +112,24 @@ impl VerifyingKey {
         Self { own: true, ..self }
     }
 
-    /// Whether `signature` is this key's under `message`. A MAC is compared in constant time.
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        match &self.material {
-            Material::Secret(key) => hmac::verify(key, message, signature).is_ok(),
-            Material::Public(key) => key.verify_sig(message, signature).is_ok(),
-        }
+    /// Whether `signature`, as it stands in the token, is this key's under `message`. A MAC is compared in constant time.
+    pub(super) fn verifies(&self, message: &[u8], signature: &str) -> bool {
+        jsonwebtoken::crypto::verify(signature, message, &self.material, self.algorithm.of_library()).unwrap_or(false)
     }
 
-    /// Whether two keys are the same: algorithm, name and material.
+    /// Whether two keys are the same: algorithm, name and material. Secrets are not looked into: a secret is the same as
+    /// its own copies alone.
     pub fn is(&self, other: &Self) -> bool {
-        let same_material = match (&self.material, &other.material) {
-            (Material::Public(a), Material::Public(b)) => a.as_ref().as_ref() == b.as_ref().as_ref(),
-            (Material::Secret(a), Material::Secret(b)) => Arc::ptr_eq(a, b),
-            (Material::Public(_), Material::Secret(_)) | (Material::Secret(_), Material::Public(_)) => false,
+        let same_material = match (self.algorithm.family(), self.material.kind(), other.material.kind()) {
+            (Family::Secret, ..) => Arc::ptr_eq(&self.material, &other.material),
+            (_, DecodingKeyKind::SecretOrDer(a), DecodingKeyKind::SecretOrDer(b)) => a == b,
+            (
+                _,
+                DecodingKeyKind::RsaModulusExponent { n, e },
+                DecodingKeyKind::RsaModulusExponent { n: other_n, e: other_e },
+            ) => n == other_n && e == other_e,
+            (_, DecodingKeyKind::SecretOrDer(_), DecodingKeyKind::RsaModulusExponent { .. })
+            | (_, DecodingKeyKind::RsaModulusExponent { .. }, DecodingKeyKind::SecretOrDer(_)) => false,
         };
         self.algorithm == other.algorithm && self.kid == other.kid && self.own == other.own && same_material
     }

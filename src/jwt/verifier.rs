@@ -62,16 +62,17 @@ impl Verifier {
     pub fn verify(&self, token: &[u8], now: Timestamp) -> Result<Verified, Rejection> {
         let parts = Parts::of(token).ok_or(Rejection::invalid("The token does not have the form of a JWT."))?;
         let header = Header::read(parts.header)?;
-        let signature = claims::decode(parts.signature)
-            .ok_or(Rejection::invalid("The token's signature is not written in base64url."))?;
-        let key = self.signer(&header, parts.signed, &signature)?;
+        // One signature has one spelling: padding and stray bits are refused before a key is asked.
+        let signature = str::from_utf8(parts.signature).ok().filter(|text| claims::decode(text.as_bytes()).is_some());
+        let signature = signature.ok_or(Rejection::invalid("The token's signature is not written in base64url."))?;
+        let key = self.signer(&header, parts.signed, signature)?;
         // Nothing of the payload is looked at before it is known who wrote it.
         self.judge(&Claims::read(parts.payload)?, key.own, now)
     }
 
     /// The key that signed. A token that names its key is tried with the keys of that name, and, when there is none, with
     /// those that have no name of their own; always with keys for the token's algorithm alone.
-    fn signer(&self, header: &Header, signed: &[u8], signature: &[u8]) -> Result<&VerifyingKey, Rejection> {
+    fn signer(&self, header: &Header, signed: &[u8], signature: &str) -> Result<&VerifyingKey, Rejection> {
         let is_named = |key: &&VerifyingKey| header.kid.is_some() && key.kid.as_deref() == header.kid.as_deref();
         let known = self.keys.iter().any(|key| is_named(&key));
         let mut candidates = self
