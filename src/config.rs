@@ -12,13 +12,13 @@ mod file;
 mod hearing;
 mod jwt;
 mod reader;
+mod server;
 mod session;
 mod sources;
 pub mod units;
 mod upstream;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,12 +30,12 @@ pub use self::compat::Compat;
 pub use self::hearing::{Hearing, Notify};
 pub use self::jwt::{JwtSettings, KeySetSettings, KeySetUrl, SigningSettings};
 pub use self::reader::Fault;
+pub use self::server::Server;
 pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
 pub use self::upstream::{
     Deliver, Field, Hook, Login, OnReject, PasswordChange, Route, RoutePath, StatusSet, Upstream,
 };
-use crate::http::client::TrustedProxies;
 use crate::http::cookie;
 use crate::http::credential;
 use crate::http::identity;
@@ -80,30 +80,6 @@ pub struct Config {
     pub compat: Option<Compat>,
     /// What is logged, and how.
     pub log: LogSettings,
-}
-
-/// The public side: listeners, limits, times.
-#[derive(Clone, Debug)]
-pub struct Server {
-    /// The addresses to listen on; names were resolved when the settings were read.
-    pub listen: Vec<SocketAddr>,
-    /// The address of `/metrics`, `/livez` and `/readyz`; `None` is off.
-    pub ops_listen: Option<SocketAddr>,
-    /// The number of worker threads, each with a listener, a runtime and a pool of its own; `None` is one per core.
-    pub workers: Option<usize>,
-    /// The proxies whose forwarding headers are believed.
-    pub trusted_proxies: TrustedProxies,
-    /// How long requests in flight may take to finish when the gateway stops.
-    pub drain: Duration,
-    /// From a connection's or a request's first byte to the end of its headers.
-    pub header_timeout: Duration,
-    /// How long a keep-alive connection may wait for its next request, and how long a client may stall in the middle of
-    /// a body.
-    pub idle_timeout: Duration,
-    /// The most bytes of request line and headers; more is 431.
-    pub max_header_bytes: usize,
-    /// The most open client connections, over all workers; more wait in the listener's backlog.
-    pub max_connections: usize,
 }
 
 /// What tokens look like and where they are found.

@@ -1,9 +1,10 @@
 //! The public side: worker threads, each with its own listeners, runtime and connections.
 //!
 //! Every worker listens on every address through `SO_REUSEPORT`, so the kernel spreads new connections over the workers
-//! and a connection stays with its worker for life: no work stealing, no lock between workers. `conn` serves one
-//! connection; [`ops`] is the operator's side, on a listener of its own.
+//! and a connection stays with its worker for life: no work stealing, no lock between workers. `accept` takes connections, `conn`
+//! serves one; [`ops`] is the operator's side, on a listener of its own.
 
+mod accept;
 mod conn;
 pub mod listen;
 pub mod ops;
@@ -11,16 +12,14 @@ mod watched;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock;
 use crate::deadline::TICK;
 use crate::gate::Gate;
-use crate::http::Scheme;
 
 /// After how many polls of tasks the runtime asks the kernel for news, when it is not idle anyway. A busy worker has its next
 /// hundred polls in hand after each asking; asking in between costs a system call and brings little.
@@ -64,7 +63,7 @@ impl Worker {
         let mut accepting = Vec::new();
         for listener in listeners {
             let listener = TcpListener::from_std(listener)?;
-            accepting.push(tokio::spawn(accept(listener, gate.clone(), room.clone(), stop.clone())));
+            accepting.push(tokio::spawn(accept::until(listener, gate.clone(), room.clone(), stop.clone())));
         }
         // The listeners close first: a new connection then goes to another gateway, if there is one.
         for task in accepting {
@@ -101,59 +100,4 @@ async fn tick(gate: Arc<Gate>) {
             access.flush();
         }
     }
-}
-
-/// Accepts connections until `stop`, then those that the kernel has accepted already.
-async fn accept(listener: TcpListener, gate: Arc<Gate>, room: Arc<Semaphore>, mut stop: watch::Receiver<bool>) {
-    /// After an error such as "too many open files", which does not go away by trying again at once.
-    const PAUSE: Duration = Duration::from_millis(100);
-
-    loop {
-        let accepted = tokio::select! {
-            accepted = next(&listener, &room) => accepted,
-            // Also while there is no room: idle connections make none before they are told to close.
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        match accepted {
-            Ok((stream, peer, permit)) => spawn(stream, peer, &gate, permit),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(PAUSE).await;
-            }
-        }
-    }
-    // Asked of the kernel itself: the runtime may not have heard of the last ones yet.
-    let Ok(listener) = listener.into_std() else { return };
-    while let Ok((stream, peer)) = listener.accept() {
-        let Ok(permit) = room.clone().try_acquire_owned() else { return };
-        match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            Ok(stream) => spawn(stream, peer, &gate, permit),
-            Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
-        }
-    }
-}
-
-/// The next connection, when there is room for it; more than that wait in the kernel's backlog.
-///
-/// Cancel safety: a connection is not lost, and the room is given back.
-async fn next(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, std::net::SocketAddr, OwnedSemaphorePermit)> {
-    let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, permit))
-}
-
-fn spawn(stream: TcpStream, peer: std::net::SocketAddr, gate: &Arc<Gate>, permit: OwnedSemaphorePermit) {
-    // Small responses must not wait for the acknowledgement of earlier ones.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection was gone before it was served");
-        return;
-    }
-    let gate = gate.clone();
-    tokio::spawn(async move {
-        conn::serve(stream, Some(peer.ip().to_canonical()), Scheme::Http, gate).await;
-        drop(permit);
-    });
 }

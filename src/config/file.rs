@@ -1,7 +1,6 @@
 //! The tables of `gateway.toml` with their defaults, one function a table.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,10 +10,9 @@ use http::header::HeaderName;
 
 use super::reader::{Table, list, text};
 use super::{
-    AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Server, Service, StorePlace, StoreSettings,
-    TokenSettings, admin, assertion, audit, compat, hearing, jwt, session, upstream,
+    AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Service, StorePlace, StoreSettings,
+    TokenSettings, admin, assertion, audit, compat, hearing, jwt, server, session, upstream,
 };
-use crate::http::client::TrustedProxies;
 use crate::http::cookie::{self, SameSite};
 use crate::http::{credential, identity};
 use crate::policy::{IpMode, IpRule, OnAgentChange, OnExceed, Rules, UserAgentRule};
@@ -23,14 +21,12 @@ use crate::token::{MAX_BYTES, MIN_BYTES, ServiceKey};
 use crate::user_agent::Likeness;
 
 /// Bounds against slips of the pen: beyond them the gateway would run out of something before it began.
-const MAX_WORKERS: usize = 1024;
-const MAX_CONNECTIONS: usize = 10_000_000;
 const MAX_CACHED: usize = 100_000_000;
 const MAX_POOL: usize = 10_000;
 
 /// Reads all tables. `None` when something without a default is wrong; what it is stands in the faults.
 pub(super) fn read(mut root: Table) -> Option<Config> {
-    let server = server(root.table("server"));
+    let server = server::read(root.table("server"));
     let mut identity_table = root.table("identity");
     let jwt = jwt::read(root.table("jwt"));
     let assertion = assertion::Defaults::read(identity_table.table("assertion"), jwt.rules.issuers.first());
@@ -83,46 +79,6 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
         services,
         compat,
         log,
-    })
-}
-
-fn server(mut table: Table) -> Option<Server> {
-    let listen = table.optional("listen", |value| match value {
-        Value::Array(_, items) if items.is_empty() => Err("must name at least one address".to_owned()),
-        Value::Array(..) => Ok(list(value, address)?.concat()),
-        Value::String(..) | Value::Char(..) | Value::Bool(..) | Value::Num(..) | Value::Empty(..) | Value::Dict(..) => {
-            address(value)
-        }
-    });
-    let listen = match listen {
-        Some(listen) => Some(listen),
-        None if table.has("listen") => None,
-        None => Some(vec![SocketAddr::from(([127, 0, 0, 1], 8080))]),
-    };
-    let ops_listen = table.get("ops_listen", Some(SocketAddr::from(([127, 0, 0, 1], 9090))), |value| {
-        if value.as_str() == Some("") { Ok(None) } else { Ok(address(value)?.first().copied()) }
-    });
-    let workers = table.count("workers", 0, 0..=MAX_WORKERS);
-    Some(Server {
-        ops_listen,
-        workers: (workers > 0).then_some(workers),
-        trusted_proxies: table.get("trusted_proxies", TrustedProxies::default(), |value| {
-            let networks = list(value, text)?;
-            TrustedProxies::parse(networks.iter().map(String::as_str))
-        }),
-        drain: table.limit("drain", Duration::from_secs(30)),
-        header_timeout: table.limit("header_timeout", Duration::from_secs(10)),
-        idle_timeout: table.limit("idle_timeout", Duration::from_secs(75)),
-        max_header_bytes: table.get("max_header_bytes", 32 * 1024, |value| {
-            let size = match value.to_i128() {
-                Some(number) => usize::try_from(number).map_err(|_| "must not be negative".to_owned())?,
-                None => super::units::parse_size(&text(value)?)?,
-            };
-            // Below 8 KiB browsers fail; the limit is also the connection's read buffer, so it is not free either.
-            if (8 * 1024..=1024 * 1024).contains(&size) { Ok(size) } else { Err("must be 8 KiB to 1 MiB".to_owned()) }
-        }),
-        max_connections: table.count("max_connections", 10_000, 1..=MAX_CONNECTIONS),
-        listen: listen?,
     })
 }
 
@@ -383,16 +339,4 @@ fn log(mut table: Table) -> LogSettings {
         }),
         query: table.flag("query", false),
     }
-}
-
-fn address(value: &Value) -> Result<Vec<SocketAddr>, String> {
-    let given = text(value)?;
-    if given.starts_with("unix:") || given.starts_with("fd:") {
-        return Err(format!("\"{given}\" is not supported; write \"127.0.0.1:8080\""));
-    }
-    let resolved: Vec<SocketAddr> = given
-        .to_socket_addrs()
-        .map_err(|error| format!("\"{given}\" is no address to listen on ({error}); write \"127.0.0.1:8080\""))?
-        .collect();
-    if resolved.is_empty() { Err(format!("\"{given}\" has no address")) } else { Ok(resolved) }
 }

@@ -1,0 +1,90 @@
+//! `[server]`: where clients connect, and what they may take.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::time::Duration;
+
+use figment::value::Value;
+
+use super::reader::{Table, list, text};
+use super::units;
+use crate::http::client::TrustedProxies;
+
+/// Bounds against slips of the pen: beyond them the gateway would run out of something before it began.
+const MAX_WORKERS: usize = 1024;
+const MAX_CONNECTIONS: usize = 10_000_000;
+
+/// The public side: listeners, limits, times.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The addresses to listen on; names were resolved when the settings were read.
+    pub listen: Vec<SocketAddr>,
+    /// The address of `/metrics`, `/livez` and `/readyz`; `None` is off.
+    pub ops_listen: Option<SocketAddr>,
+    /// The number of worker threads, each with a listener, a runtime and a pool of its own; `None` is one per core.
+    pub workers: Option<usize>,
+    /// The proxies whose forwarding headers are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// How long requests in flight may take to finish when the gateway stops.
+    pub drain: Duration,
+    /// From a connection's or a request's first byte to the end of its headers.
+    pub header_timeout: Duration,
+    /// How long a keep-alive connection may wait for its next request, and how long a client may stall in the middle of
+    /// a body.
+    pub idle_timeout: Duration,
+    /// The most bytes of request line and headers; more is 431.
+    pub max_header_bytes: usize,
+    /// The most open client connections, over all workers; more wait in the listener's backlog.
+    pub max_connections: usize,
+}
+
+pub(super) fn read(mut table: Table) -> Option<Server> {
+    let listen = table.optional("listen", |value| match value {
+        Value::Array(_, items) if items.is_empty() => Err("must name at least one address".to_owned()),
+        Value::Array(..) => Ok(list(value, address)?.concat()),
+        Value::String(..) | Value::Char(..) | Value::Bool(..) | Value::Num(..) | Value::Empty(..) | Value::Dict(..) => {
+            address(value)
+        }
+    });
+    let listen = match listen {
+        Some(listen) => Some(listen),
+        None if table.has("listen") => None,
+        None => Some(vec![SocketAddr::from(([127, 0, 0, 1], 8080))]),
+    };
+    let ops_listen = table.get("ops_listen", Some(SocketAddr::from(([127, 0, 0, 1], 9090))), |value| {
+        if value.as_str() == Some("") { Ok(None) } else { Ok(address(value)?.first().copied()) }
+    });
+    let workers = table.count("workers", 0, 0..=MAX_WORKERS);
+    Some(Server {
+        ops_listen,
+        workers: (workers > 0).then_some(workers),
+        trusted_proxies: table.get("trusted_proxies", TrustedProxies::default(), |value| {
+            let networks = list(value, text)?;
+            TrustedProxies::parse(networks.iter().map(String::as_str))
+        }),
+        drain: table.limit("drain", Duration::from_secs(30)),
+        header_timeout: table.limit("header_timeout", Duration::from_secs(10)),
+        idle_timeout: table.limit("idle_timeout", Duration::from_secs(75)),
+        max_header_bytes: table.get("max_header_bytes", 32 * 1024, |value| {
+            let size = match value.to_i128() {
+                Some(number) => usize::try_from(number).map_err(|_| "must not be negative".to_owned())?,
+                None => units::parse_size(&text(value)?)?,
+            };
+            // Below 8 KiB browsers fail; the limit is also the connection's read buffer, so it is not free either.
+            if (8 * 1024..=1024 * 1024).contains(&size) { Ok(size) } else { Err("must be 8 KiB to 1 MiB".to_owned()) }
+        }),
+        max_connections: table.count("max_connections", 10_000, 1..=MAX_CONNECTIONS),
+        listen: listen?,
+    })
+}
+
+fn address(value: &Value) -> Result<Vec<SocketAddr>, String> {
+    let given = text(value)?;
+    if given.starts_with("unix:") || given.starts_with("fd:") {
+        return Err(format!("\"{given}\" is not supported; write \"127.0.0.1:8080\""));
+    }
+    let resolved: Vec<SocketAddr> = given
+        .to_socket_addrs()
+        .map_err(|error| format!("\"{given}\" is no address to listen on ({error}); write \"127.0.0.1:8080\""))?
+        .collect();
+    if resolved.is_empty() { Err(format!("\"{given}\" has no address")) } else { Ok(resolved) }
+}
