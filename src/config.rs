@@ -34,7 +34,8 @@ pub use self::server::Server;
 pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
 pub use self::upstream::{
-    Deliver, Field, Hook, Login, OnReject, PasswordChange, Route, RoutePath, StatusSet, Upstream,
+    Address, Deliver, Field, Hook, Login, OnReject, PasswordChange, Place, Route, RoutePath, StatusSet, Upstream,
+    UpstreamTls,
 };
 use crate::http::cookie;
 use crate::http::credential;

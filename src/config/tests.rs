@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::sync::LazyLock;
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::*;
 
@@ -88,7 +89,19 @@ fn settings(toml: &str) -> String {
         .replace("{signing}", "[signing]\nkey = \"{private}\"")
         .replace("{private}", PRIVATE_KEY)
         .replace("{public}", PUBLIC_KEY)
+        .replace("{files}", &FILES.path().display().to_string())
 }
+
+/// A directory with `ca.pem`, `client.pem` and `client.key`.
+static FILES: LazyLock<TempDir> = LazyLock::new(|| {
+    let directory = TempDir::new().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+    for (name, text) in [("ca.pem", &certificate), ("client.pem", &certificate), ("client.key", &key.serialize_pem())] {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    }
+    directory
+});
 
 #[rustfmt::skip]
 fn cases() -> Vec<Case> {
@@ -190,7 +203,11 @@ fn cases() -> Vec<Case> {
         ("log.query", "[log]\nquery = true", shows!(|c| c.log.query), "true"),
         ("upstream[0].name", "{upstream}\nname = \"wiki\"", shows!(|c| upstream(c).name.clone()), "\"wiki\""),
         ("upstream[0].hosts", "{upstream}\nhosts = [\"a.test\", \"*.b.test\"]", shows!(|c| upstream(c).hosts.len()), "2"),
-        ("upstream[0].url", "[[upstream]]\nurl = \"http://app.test\"", shows!(|c| upstream(c).authority.clone()), "\"app.test:80\""),
+        ("upstream[0].url", "[[upstream]]\nurl = \"http://app.test\"", shows!(|c| upstream(c).addresses.first().map(ToString::to_string)), "Some(\"app.test:80\")"),
+        ("upstream[0].ca_file", "[[upstream]]\nurl = \"https://app.test\"\nca_file = \"{files}/ca.pem\"", shows!(|c| upstream(c).tls.is_some()), "true"),
+        ("upstream[0].tls_name", "[[upstream]]\nurl = \"https://app.test\"\nca_file = \"{files}/ca.pem\"\ntls_name = \"inner.test\"", shows!(|c| upstream(c).addresses.first().map(|address| address.place.clone())), "Some(Tls { host: \"app.test\", port: 443, name: DnsName(\"inner.test\") })"),
+        ("upstream[0].client_cert", "[[upstream]]\nurl = \"https://app.test\"\nca_file = \"{files}/ca.pem\"\nclient_cert = \"{files}/client.pem\"\nclient_key = \"{files}/client.key\"", shows!(|c| upstream(c).tls.as_ref().map(|tls| tls.client.client_auth_cert_resolver.has_certs())), "Some(true)"),
+        ("upstream[0].client_key", "[[upstream]]\nurl = \"https://app.test\"\nca_file = \"{files}/ca.pem\"\nclient_cert = \"{files}/client.pem\"\nclient_key = \"{files}/client.key\"", shows!(|c| upstream(c).tls.as_ref().map(|tls| tls.client.client_auth_cert_resolver.has_certs())), "Some(true)"),
         ("upstream[0].preserve_host", "{upstream}\npreserve_host = false", shows!(|c| upstream(c).preserve_host), "false"),
         ("upstream[0].connect_timeout", "{upstream}\nconnect_timeout = \"7s\"", shows!(|c| upstream(c).connect_timeout), "7s"),
         ("upstream[0].response_timeout", "{upstream}\nresponse_timeout = \"7s\"", shows!(|c| upstream(c).response_timeout), "7s"),
@@ -298,7 +315,7 @@ fn the_environment_wins_over_the_file_and_the_command_line_over_both() {
     let read = |environment: &[_], overrides| {
         let config = load_from(&toml, environment, overrides).unwrap();
         let StorePlace::Sqlite { path } = config.store.place else { panic!("sqlite was asked for") };
-        (config.server.listen[0].port(), path.display().to_string(), config.upstreams[0].authority.clone())
+        (config.server.listen[0].port(), path.display().to_string(), config.upstreams[0].addresses[0].to_string())
     };
     let answer = |port, store: &str, upstream: &str| (port, store.to_owned(), upstream.to_owned());
     assert_eq!(read(&[], Overrides::default()), answer(7001, "file.db", "127.0.0.1:3000"));

@@ -1,17 +1,18 @@
 //! The tables under `[[upstream]]`: applications, their routes, and how a login, a logout and a password change show.
 
+mod address;
 mod field;
 mod hook;
 mod route;
+mod tls;
 
 use std::time::Duration;
 
-use figment::value::Value;
-use http::Uri;
-
+pub use self::address::{Address, Place};
 pub use self::field::{Deliver, Field};
 pub use self::hook::{Hook, Login, PasswordChange, StatusSet};
 pub use self::route::{OnReject, Route, RoutePath};
+pub use self::tls::UpstreamTls;
 use super::assertion::{Assertion, Defaults};
 use super::reader::{Table, list, text};
 use crate::http::host::HostPattern;
@@ -24,8 +25,10 @@ pub struct Upstream {
     pub name: String,
     /// The hosts it answers for; empty is every host.
     pub hosts: Vec<HostPattern>,
-    /// Where it listens: `host:port`.
-    pub authority: String,
+    /// Where it listens; never empty.
+    pub addresses: Vec<Address>,
+    /// What TLS with it needs.
+    pub tls: Option<UpstreamTls>,
     /// Whether it is sent the client's `Host`, or its own address.
     pub preserve_host: bool,
     /// The longest that connecting may take.
@@ -61,24 +64,19 @@ pub(super) fn read(mut table: Table, position: usize, assertion: &Defaults) -> O
         later => format!("app{}", later + 1),
     });
     let hosts = table.get("hosts", Vec::new(), |value| list(value, |host| HostPattern::parse(&text(host)?)));
-    let authority = match table.has("url") {
-        true => table.optional("url", url),
-        false => {
-            table.optional("url", url);
-            table.fault(
-                "url",
-                "is missing: where does the application listen? For example url = \"http://127.0.0.1:3000\"",
-            );
-            None
-        }
-    };
+    let mut addresses: Vec<Address> = table.optional("url", address::address).into_iter().collect();
+    if !table.has("url") {
+        table
+            .fault("url", "is missing: where does the application listen? For example url = \"http://127.0.0.1:3000\"");
+    }
     let logins: Vec<Login> = table.tables("login").into_iter().filter_map(hook::login).collect();
-    let complete = authority.is_some();
+    let complete = !addresses.is_empty();
     let upstream = Upstream {
         assertion: assertion.of(&mut table, &name),
         name,
         hosts,
-        authority: authority.unwrap_or_default(),
+        tls: tls::read(&mut table, &mut addresses),
+        addresses,
         preserve_host: table.flag("preserve_host", true),
         connect_timeout: table.limit("connect_timeout", Duration::from_secs(5)),
         response_timeout: table.limit("response_timeout", Duration::from_secs(60)),
@@ -112,26 +110,4 @@ fn login_page(table: &mut Table, logins: &[Login]) -> Option<LoginPage> {
     let key = if given.is_some() { "login_url" } else { "return_param" };
     let location = given.or_else(|| logins.first().map(|login| login.hook.path.clone()))?;
     LoginPage::parse(&location, &parameter).map_err(|message| table.fault(key, message)).ok()
-}
-
-fn url(value: &Value) -> Result<String, String> {
-    let given = text(value)?;
-    let wrong = |why: &str| Err(format!("\"{given}\" {why}; write \"http://127.0.0.1:3000\""));
-    let Ok(uri) = given.parse::<Uri>() else { return wrong("is no URL") };
-    let Some(authority) = uri.authority() else { return wrong("is no URL with a host") };
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some(_) | None => return wrong("is not supported: applications are reached over plain http"),
-    }
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return wrong("must not have a path: requests keep their own");
-    }
-    if authority.as_str().contains('@') {
-        return wrong("must not have a user");
-    }
-    match authority.port_u16() {
-        Some(_) => Ok(authority.as_str().to_owned()),
-        None if authority.port().is_some() => wrong("has a port that is no number"),
-        None => Ok(format!("{authority}:80")),
-    }
 }

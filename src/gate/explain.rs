@@ -94,7 +94,7 @@ pub enum Purpose {
     Application {
         /// Its name.
         name: String,
-        /// Its `host:port`.
+        /// Where it listens.
         authority: String,
         /// The route that matches, with its place in the file, counted from 1; `None` is what holds without one.
         route: Option<(usize, Route)>,
@@ -269,7 +269,7 @@ fn purpose(located: &Located<'_>, method: &Method) -> Purpose {
     });
     Purpose::Application {
         name: place.upstream.name.clone(),
-        authority: place.upstream.authority.clone(),
+        authority: place.upstream.addresses.first().map(ToString::to_string).unwrap_or_default(),
         route,
         login,
         watched,

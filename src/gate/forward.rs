@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, COOKIE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, COOKIE, HeaderMap};
 use http::{Method, Response, StatusCode, request};
 use http_body::Body as _;
 
@@ -59,15 +59,10 @@ pub(super) async fn to(
     let assertion = assertion::of_request(&client.gate, place, permit, &parts.method, &target, exchange)?;
     let names = &client.gate.config.identity;
     let telling = Telling { origin, host: host.as_ref(), names, session, assertion: assertion.as_deref() };
-    let own_address;
     let addressed = match &host {
         Some(host) if place.upstream.preserve_host => host,
         // Also for an HTTP/1.0 client that named none.
-        Some(_) | None => {
-            own_address =
-                HeaderValue::try_from(place.upstream.authority.as_str()).map_err(|_| Problem::new(Code::Internal))?;
-            &own_address
-        }
+        Some(_) | None => &place.upstream.addresses.first().ok_or_else(|| Problem::new(Code::Internal))?.host,
     };
     let line = RequestLine { method: &parts.method, target: target.path_and_query(), host: addressed };
     let length = length(&body, &parts.headers);

@@ -7,6 +7,8 @@
 mod connect;
 mod connection;
 mod pool;
+mod stream;
+mod tls;
 
 use http::{Method, Response};
 
@@ -72,7 +74,7 @@ fn failed(upstream: &str, failure: Failure) -> Problem {
             Problem::with_detail(Code::InvalidRequest, "The request's body broke off.")
         }
         Failure::Broke(error) => {
-            tracing::warn!(upstream, %error, "the application broke off before it answered");
+            tracing::warn!(upstream, %error, hint = tls::hint(&error), "the application broke off before it answered");
             Problem::with_detail(Code::UpstreamUnreachable, "The application broke off before it answered.")
         }
         Failure::Malformed(error) => {

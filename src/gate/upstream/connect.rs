@@ -1,11 +1,15 @@
 //! Opening a connection to an application.
 
-use tokio::net::TcpStream;
+use std::io;
+
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::connection::Connection;
-use crate::config::Upstream;
-use crate::error::{Code, Problem};
+use super::stream::Stream;
+use super::tls;
+use crate::config::{Address, Place, Upstream, UpstreamTls};
+use crate::error::{Code, Problem, causes};
 
 /// Connects to the application; its name is resolved anew each time, so that it may move.
 ///
@@ -14,21 +18,38 @@ use crate::error::{Code, Problem};
 /// # Errors
 /// [`Code::UpstreamUnreachable`], also when it takes longer than `connect_timeout`.
 pub(super) async fn open(upstream: usize, settings: &Upstream) -> Result<Box<Connection>, Problem> {
-    let unreachable = |error: &dyn std::error::Error| {
-        tracing::warn!(
-            upstream = settings.name,
-            address = settings.authority,
-            error = crate::error::causes(error),
-            "the application cannot be reached"
-        );
-        Problem::new(Code::UpstreamUnreachable)
-    };
-    let stream = match timeout(settings.connect_timeout, TcpStream::connect(&settings.authority)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(unreachable(&error)),
-        Err(elapsed) => return Err(unreachable(&elapsed)),
-    };
+    let address = settings.addresses.first().ok_or_else(|| Problem::new(Code::Internal))?;
+    let connected = timeout(settings.connect_timeout, connect(address, settings.tls.as_ref())).await;
+    let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "it took longer than connect_timeout"));
+    match connected.unwrap_or_else(late) {
+        Ok(stream) => Ok(Box::new(Connection::new(stream, upstream))),
+        Err(error) => {
+            tracing::warn!(
+                upstream = settings.name,
+                %address,
+                error = causes(&error),
+                hint = tls::hint(&error),
+                "the application cannot be reached"
+            );
+            Err(Problem::new(Code::UpstreamUnreachable))
+        }
+    }
+}
+
+async fn connect(address: &Address, tls: Option<&UpstreamTls>) -> io::Result<Stream> {
+    match &address.place {
+        Place::Tcp { host, port } => tcp(host, *port).await.map(Stream::Tcp),
+        Place::Tls { host, port, name } => {
+            let tls = tls.ok_or_else(|| io::Error::other("there are no settings for TLS"))?;
+            tls::shake(tcp(host, *port).await?, name, tls).await
+        }
+        Place::Unix { path } => UnixStream::connect(path).await.map(Stream::Unix),
+    }
+}
+
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
     // Small requests must not wait for the acknowledgement of earlier ones.
-    stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
-    Ok(Box::new(Connection::new(stream, upstream)))
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }

@@ -6,19 +6,17 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::Method;
 use http::header::HeaderMap;
 use http_body::{Body as _, Frame};
-use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
-use tokio::net::TcpStream;
 
+use super::stream::Stream;
 use crate::clock::Uptime;
 use crate::gate::body::{Cause, RequestBody};
 use crate::gate::client::Phases;
@@ -35,7 +33,7 @@ const COPY: usize = 8 * 1024;
 /// One connection to an application.
 #[derive(Debug)]
 pub(in crate::gate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     received: BytesMut,
     closed: bool,
     upload: Upload,
@@ -60,6 +58,8 @@ struct Upload {
     body: Option<RequestBody>,
     chunked: bool,
     begun: bool,
+    /// What had left on the connection before.
+    sent_before: u64,
     /// The application takes no more; it may still have an answer.
     cut_short: bool,
 }
@@ -114,7 +114,7 @@ pub(in crate::gate) enum BodyFailure {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, upstream: usize) -> Self {
+    pub(super) fn new(stream: Stream, upstream: usize) -> Self {
         Self {
             stream,
             received: BytesMut::new(),
@@ -139,7 +139,7 @@ impl Connection {
     ) -> Result<http::Response<()>, Failure> {
         let Outgoing { head, body, chunked } = outgoing;
         self.keep_alive = false;
-        self.upload = Upload { head, body, chunked, ..Upload::default() };
+        self.upload = Upload { head, body, chunked, sent_before: self.stream.sent(), ..Upload::default() };
         let head = poll_fn(|cx| match self.poll_head(cx, method) {
             Poll::Pending => phases.poll_response_limit(cx).map(|waiting_for_client| {
                 Err(if waiting_for_client { Failure::ClientStalled } else { Failure::TimedOut })
@@ -224,7 +224,7 @@ impl Connection {
                 match ready!(written) {
                     Ok(0) => return Poll::Ready(Err(Failure::Broke(io::ErrorKind::WriteZero.into()))),
                     Ok(written) => upload.written(written),
-                    Err(_) if !upload.begun => {
+                    Err(_) if !upload.begun && self.stream.sent() == upload.sent_before => {
                         let Upload { head, body, chunked, .. } = std::mem::take(upload);
                         return Poll::Ready(Err(Failure::Unstarted(Outgoing { head, body, chunked })));
                     }
@@ -234,6 +234,10 @@ impl Connection {
                         return Poll::Ready(Ok(()));
                     }
                 }
+            }
+            // What TLS holds back would wait for a next write.
+            if ready!(Pin::new(&mut self.stream).poll_flush(cx)).is_err() {
+                *upload = Upload { cut_short: true, ..Upload::default() };
             }
             let Some(body) = &mut upload.body else { return Poll::Ready(Ok(())) };
             match ready!(Pin::new(body).poll_frame(cx)) {
@@ -253,24 +257,18 @@ impl Connection {
             && !self.upload.is_pending()
             && self.upload.body.is_none()
             && !self.upload.cut_short
+            && !self.stream.is_unflushed()
     }
 
     /// Whether the application has left the connection open, as far as can be known before something is sent on it.
     ///
     /// What the runtime has heard of is known for free; after a rest the kernel is asked too, because a close may have
     /// come in since the runtime last listened.
-    pub(super) fn is_open(&self, now: Uptime) -> bool {
+    pub(super) fn is_open(&mut self, now: Uptime) -> bool {
         const REST: Duration = Duration::from_secs(1);
 
-        // Nobody is to be woken for a connection at rest.
-        let heard = self.stream.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready();
-        if !heard && now.since(self.resting_since) < REST {
-            return true;
-        }
-        let mut byte = [MaybeUninit::uninit()];
-        let asked = SockRef::from(&self.stream).peek(&mut byte);
-        // Bytes that nobody asked for are no better than an end.
-        matches!(asked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        let may_trust = !self.stream.has_heard() && now.since(self.resting_since) < REST;
+        may_trust || self.stream.is_quiet()
     }
 }
 

@@ -31,7 +31,7 @@ impl Pool {
     pub(super) fn take(&self, upstream: usize, now: Uptime) -> Option<Box<Connection>> {
         let shelf = self.upstreams.get(upstream)?;
         loop {
-            let connection = shelf.connections.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            let mut connection = shelf.connections.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             if connection.is_open(now) {
                 return Some(connection);
             }
@@ -55,7 +55,10 @@ impl Pool {
             let connections = std::mem::take(&mut *shelf.connections.lock().unwrap_or_else(PoisonError::into_inner));
             let mut kept: Vec<_> = connections
                 .into_iter()
-                .filter(|connection| now.since(connection.resting_since) < shelf.keep_alive && connection.is_open(now))
+                .filter_map(|mut connection| {
+                    let young = now.since(connection.resting_since) < shelf.keep_alive;
+                    (young && connection.is_open(now)).then_some(connection)
+                })
                 .collect();
             let mut connections = shelf.connections.lock().unwrap_or_else(PoisonError::into_inner);
             // What came back meanwhile was used last and belongs on top.

@@ -1,0 +1,20 @@
+//! The way to applications: sockets of this machine, TLS, several addresses, and what happens when they fail.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
+#![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
+
+mod support;
+
+#[path = "upstreams/front.rs"]
+mod front;
+#[path = "upstreams/local.rs"]
+mod local;
+#[path = "upstreams/pki.rs"]
+mod pki;
+#[path = "upstreams/secure.rs"]
+mod secure;
+
+/// Settings of an application with these lines, which lets everybody through.
+fn open(lines: &str) -> String {
+    format!("[server]\nworkers = 1\n[[upstream]]\n{lines}\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n")
+}
