@@ -6,6 +6,7 @@
 
 mod accept;
 mod conn;
+mod http2;
 pub mod listen;
 pub mod ops;
 mod watched;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use http::header::{HOST, HeaderMap, HeaderValue, USER_AGENT};
-use http::{Method, Request, Response, request};
+use http::{Method, Request, Response, Version, request};
 use hyper::body::Incoming;
 
 pub use self::assertion::Assertions;
@@ -36,6 +36,7 @@ use crate::api;
 use crate::config::Config;
 use crate::deadline::Deadlines;
 use crate::error::{Code, Level, Problem};
+use crate::http::cookie;
 use crate::http::credential::{self, Presented};
 use crate::http::forwarding;
 use crate::http::problem::{Dialect, RequestContext};
@@ -118,6 +119,9 @@ async fn pass(
     exchange: &mut Exchange,
 ) -> (Response<ResponseBody>, Verdict) {
     let gate = &client.gate;
+    if request.version == Version::HTTP_2 {
+        cookie::join(&mut request.headers);
+    }
     // Looked for in the target as it came: what stands behind the endpoint may be the target of another request.
     if auth::is_asked(&request.uri) {
         return Box::pin(auth::answer(client, request, exchange)).await;

@@ -189,6 +189,8 @@ pub struct WorkerMetrics {
     pub open_connections: Gauge,
     /// Requests whose bytes were no HTTP, or beyond the limits.
     pub unparsable: LocalCounter,
+    /// Client connections on which HTTP/2 was spoken.
+    pub http2_connections: LocalCounter,
     /// Connections ended by a timeout.
     pub timed_out: LocalCounter,
     /// Connections to applications that were opened.

@@ -12,6 +12,7 @@ use crate::http::client::TrustedProxies;
 /// Bounds against slips of the pen: beyond them the gateway would run out of something before it began.
 const MAX_WORKERS: usize = 1024;
 const MAX_CONNECTIONS: usize = 10_000_000;
+const MAX_STREAMS: usize = 1000;
 
 /// The public side: listeners, limits, times.
 #[derive(Clone, Debug)]
@@ -33,6 +34,10 @@ pub struct Server {
     pub idle_timeout: Duration,
     /// The most bytes of request line and headers; more is 431.
     pub max_header_bytes: usize,
+    /// Whether HTTP/2 is spoken with clients that want it.
+    pub http2: bool,
+    /// The most requests at a time on one HTTP/2 connection.
+    pub http2_max_streams: u32,
     /// The most open client connections, over all workers; more wait in the listener's backlog.
     pub max_connections: usize,
 }
@@ -72,6 +77,8 @@ pub(super) fn read(mut table: Table) -> Option<Server> {
             // Below 8 KiB browsers fail; the limit is also the connection's read buffer, so it is not free either.
             if (8 * 1024..=1024 * 1024).contains(&size) { Ok(size) } else { Err("must be 8 KiB to 1 MiB".to_owned()) }
         }),
+        http2: table.flag("http2", true),
+        http2_max_streams: u32::try_from(table.count("http2_max_streams", 128, 1..=MAX_STREAMS)).unwrap_or(u32::MAX),
         max_connections: table.count("max_connections", 10_000, 1..=MAX_CONNECTIONS),
         listen: listen?,
     })

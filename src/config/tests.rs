@@ -123,6 +123,8 @@ fn cases() -> Vec<Case> {
         ("token.former_cookie", "[token]\nformer_cookie = \"sessionid\"", shows!(|c| c.token.credential.clone()), "Settings { schemes: [\"Bearer\", \"Token\"], cookie: CookieName(\"__Host-session\"), former: Some(CookieName(\"sessionid\")), forward: false }"),
         ("token.forward", "[token]\nforward = true", shows!(|c| c.token.credential.clone()), "Settings { schemes: [\"Bearer\", \"Token\"], cookie: CookieName(\"__Host-session\"), former: None, forward: true }"),
         ("session.lifetime", "[session]\nlifetime = \"0\"", shows!(|c| c.session.lifetime), "None"),
+        ("server.http2", "[server]\nhttp2 = false", shows!(|c| c.server.http2), "false"),
+        ("server.http2_max_streams", "[server]\nhttp2_max_streams = 7", shows!(|c| c.server.http2_max_streams), "7"),
         ("session.idle_timeout", "[session]\nidle_timeout = \"15m\"", shows!(|c| c.rules.idle_timeout), "Some(900s)"),
         ("session.touch_interval", "[session]\ntouch_interval = \"7s\"", shows!(|c| c.session.touch_interval), "7s"),
         ("session.remember_lifetime", "[session]\nremember_lifetime = \"60d\"", shows!(|c| c.session.remember_lifetime), "Some(5184000s)"),

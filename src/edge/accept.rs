@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
-use super::conn;
+use super::conn::{self, Protocol};
 use crate::gate::Gate;
 use crate::http::Scheme;
 
@@ -68,7 +68,8 @@ fn spawn(stream: TcpStream, peer: SocketAddr, gate: &Arc<Gate>, permit: OwnedSem
     }
     let gate = gate.clone();
     tokio::spawn(async move {
-        conn::serve(stream, Some(peer.ip().to_canonical()), Scheme::Http, gate).await;
+        let protocol = if gate.config.server.http2 { Protocol::Either } else { Protocol::Http1 };
+        conn::serve(stream, Some(peer.ip().to_canonical()), Scheme::Http, protocol, gate).await;
         drop(permit);
     });
 }

@@ -2,25 +2,40 @@
 
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
+use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::BytesMut;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
+use super::http2;
 use super::watched::Watched;
 use crate::gate::client::Client;
 use crate::gate::{self, Gate};
 use crate::http::Scheme;
 
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// HTTP/1.1, or 1.0.
+    Http1,
+    /// HTTP/2.
+    #[expect(dead_code, reason = "without TLS the first bytes tell")]
+    Http2,
+    /// The client's first bytes tell: whoever knows that we speak HTTP/2 may begin with it (RFC 9113 section 3.3).
+    Either,
+}
+
 /// Serves requests on a connection until it is closed, by either side, by a limit of time, or by a drain.
 ///
 /// It is generic in its transport: TLS goes between the socket and this.
-pub(super) async fn serve<T>(transport: T, peer: Option<IpAddr>, scheme: Scheme, gate: Arc<Gate>)
+pub(super) async fn serve<T>(transport: T, peer: Option<IpAddr>, scheme: Scheme, protocol: Protocol, gate: Arc<Gate>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -29,9 +44,67 @@ where
     metrics.open_connections.add(1);
     let _open = Open(metrics.clone());
 
+    let client = Arc::new(Client::new(gate, peer, scheme));
+    let mut transport = Watched::new(transport, client.clone());
+    let multiplexed = match protocol {
+        Protocol::Http1 => Ok(false),
+        Protocol::Http2 => Ok(true),
+        Protocol::Either => begins_http2(&mut transport, &client).await,
+    };
+    let ended = match multiplexed {
+        Ok(false) => http1(transport, client).await,
+        Ok(true) => {
+            metrics.http2_connections.increment();
+            http2::serve(transport, client).await
+        }
+        Err(ended) => ended,
+    };
+    match ended {
+        Ended::TimedOut => metrics.timed_out.increment(),
+        Ended::ByProtocol(Ok(())) => {}
+        Ended::ByProtocol(Err(error)) => {
+            if error.is_parse() {
+                metrics.unparsable.increment();
+            }
+            tracing::debug!(%error, client = ?peer, "a connection ended early");
+        }
+        Ended::Broke(error) => tracing::debug!(%error, client = ?peer, "a connection ended early"),
+    }
+}
+
+/// With what a client begins that speaks HTTP/2 (RFC 9113 section 3.4). No method of HTTP/1 is called like that.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How much is read at first: most requests fit, so that looking at them costs no further read.
+const FIRST: usize = 4 * 1024;
+
+/// Whether the first bytes are those of HTTP/2. They are put back.
+async fn begins_http2<T: AsyncRead + Unpin>(transport: &mut Watched<T>, client: &Client) -> Result<bool, Ended> {
+    let mut first = BytesMut::with_capacity(FIRST);
+    let multiplexed = loop {
+        let read = poll_fn(|cx| {
+            if client.phases.poll_connection_limit(cx).is_ready() {
+                return Poll::Ready(Err(Ended::TimedOut));
+            }
+            pin!(transport.read_buf(&mut first)).poll(cx).map_err(Ended::Broke)
+        });
+        if read.await? == 0 || !PREFACE.starts_with(first.get(..PREFACE.len()).unwrap_or(&first)) {
+            break false;
+        }
+        if first.len() >= PREFACE.len() {
+            break true;
+        }
+    };
+    transport.put_back(first.freeze());
+    Ok(multiplexed)
+}
+
+/// One request after the other.
+async fn http1<T>(transport: Watched<T>, client: Arc<Client>) -> Ended
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let gate: &Gate = &client.gate;
     let max_header_bytes = gate.config.server.max_header_bytes;
-    let client = Arc::new(Client::new(gate.clone(), peer, scheme));
-    let io = TokioIo::new(Watched::new(transport, client.clone()));
     let serving = client.clone();
     let service = service_fn(move |request| {
         let client = serving.clone();
@@ -41,10 +114,10 @@ where
         .max_header_size(max_header_bytes)
         .max_buf_size(max_header_bytes.max(MIN_BUFFER))
         .half_close(false)
-        .serve_connection(io, service);
+        .serve_connection(TokioIo::new(transport), service);
     let mut connection = pin!(connection);
     let mut draining = false;
-    let ended = poll_fn(|cx| {
+    poll_fn(|cx| {
         // A connection that is closed on our side has a limit of its own, kept where the rest is read.
         if !client.phases.is_lingering() && client.phases.poll_connection_limit(cx).is_ready() {
             return Poll::Ready(Ended::TimedOut);
@@ -56,25 +129,20 @@ where
         }
         connection.as_mut().poll(cx).map(Ended::ByProtocol)
     })
-    .await;
-    match ended {
-        Ended::TimedOut => metrics.timed_out.increment(),
-        Ended::ByProtocol(Ok(())) => {}
-        Ended::ByProtocol(Err(error)) => {
-            if error.is_parse() {
-                metrics.unparsable.increment();
-            }
-            tracing::debug!(%error, client = ?peer, "a connection ended early");
-        }
-    }
+    .await
 }
 
 /// hyper reads into a buffer of at most this, bodies included.
 const MIN_BUFFER: usize = 64 * 1024;
 
-enum Ended {
+/// How a connection ended.
+pub(super) enum Ended {
+    /// The other side took too long.
     TimedOut,
+    /// As the protocol has it, or against it.
     ByProtocol(hyper::Result<()>),
+    /// Before it was known what is spoken.
+    Broke(io::Error),
 }
 
 /// Counts the connection out, however it ends.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::gate::client::Client;
@@ -23,6 +24,8 @@ pub(super) struct Watched<T> {
     transport: T,
     client: Arc<Client>,
     closing: Closing,
+    /// What was read to find out which protocol is spoken, and is still to be handed over.
+    ahead: Bytes,
 }
 
 /// How far a close on our side has come.
@@ -36,7 +39,12 @@ enum Closing {
 
 impl<T> Watched<T> {
     pub(super) const fn new(transport: T, client: Arc<Client>) -> Self {
-        Self { transport, client, closing: Closing::NotYet }
+        Self { transport, client, closing: Closing::NotYet, ahead: Bytes::new() }
+    }
+
+    /// Hands these bytes over first: they were read before.
+    pub(super) fn put_back(&mut self, bytes: Bytes) {
+        self.ahead = bytes;
     }
 
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -51,6 +59,11 @@ impl<T> Watched<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.ahead.is_empty() {
+            let length = this.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&this.ahead.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.transport).poll_read(cx, buffer);
         if read.is_ready() && buffer.filled().len() > before {

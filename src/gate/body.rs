@@ -169,6 +169,9 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
         let this = self.get_mut();
         let exchange = &mut this.exchange;
+        if let Some(exchange) = exchange {
+            exchange.piece_wanted();
+        }
         if this.seen.has_remaining() {
             let seen = std::mem::take(&mut this.seen);
             if let Some(exchange) = exchange {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Request, request};
+use http::{Method, Request, Uri, request};
 
 use super::client::Client;
 use super::upstream::Connection;
@@ -87,7 +87,7 @@ impl Exchange {
             began: clock::now(),
             method: request.method().clone(),
             head: *request.method() == Method::HEAD,
-            host: request.headers().get(HOST).cloned(),
+            host: request.headers().get(HOST).cloned().or_else(|| authority(request.uri())),
             target: request.uri().path_and_query().cloned(),
             caller: client.peer,
             client,
@@ -128,9 +128,15 @@ impl Exchange {
         self.upstream = self.sent_upstream.map(|sent| clock::uptime().since(sent));
     }
 
-    /// Bytes of the response's body went to the client.
+    /// Bytes of the response's body are on their way to the client.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+        self.client.phases.piece_offered();
+    }
+
+    /// More of the response's body is asked for.
+    pub(super) fn piece_wanted(&self) {
+        self.client.phases.piece_wanted();
     }
 
     /// The response has gone, whole or not. `connection` is the one to the application that it came on.
@@ -174,6 +180,11 @@ impl Exchange {
             complete,
         });
     }
+}
+
+/// The host of a request that names it in its target alone, as those of HTTP/2 do.
+fn authority(uri: &Uri) -> Option<HeaderValue> {
+    HeaderValue::try_from(uri.authority()?.as_str()).ok()
 }
 
 /// A request whose handling is dropped halfway leaves its line too.

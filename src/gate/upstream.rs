@@ -48,7 +48,7 @@ pub(super) async fn send(
             Ok(response) => return Ok((response, connection)),
             Err(Failure::Unstarted(unsent)) => {
                 gate.metrics.upstream_retried.increment();
-                outgoing = unsent;
+                outgoing = *unsent;
             }
             Err(failure) => return Err(failed(&settings.name, failure)),
         }

@@ -208,6 +208,20 @@ fn is_max_age_over(attribute: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"max-age=") && (value == b"0" || value.starts_with(b"-"))
 }
 
+/// Joins the `Cookie` fields of a request that came over HTTP/2, where a client may cut the field at its semicolons, into
+/// the one that HTTP/1.1 knows (RFC 9113 section 8.2.3).
+pub fn join(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(COOKIE).iter();
+    if lines.next().is_none() || lines.next().is_none() {
+        return;
+    }
+    let lines: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // What stood in fields stands in a field.
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
 /// Takes every cookie `name` out of a request. The others stay as they are, byte for byte; a request without the cookie
 /// is not touched.
 pub(super) fn remove(headers: &mut HeaderMap, name: &CookieName) {

@@ -35,6 +35,9 @@ impl<'a> Host<'a> {
             (Some(field), None) => Some(Self::parse(field.as_bytes()).map_err(refused)?),
             (Some(_), Some(_)) => return Err(refused("The request has more than one Host field.")),
             (None, _) if version == Version::HTTP_11 => return Err(refused("The request has no Host field.")),
+            (None, _) if version == Version::HTTP_2 && authority.is_none() => {
+                return Err(refused("The request has neither :authority nor a Host field."));
+            }
             (None, _) => None,
         };
         let Some(authority) = authority else { return Ok(field) };

@@ -51,6 +51,7 @@ pub fn render(workers: &[Arc<WorkerMetrics>], shared: &SharedMetrics) -> String 
             (|w| &w.connections) as fn(&WorkerMetrics) -> &LocalCounter,
         ),
         ("gateway_unparsable_requests_total", "Requests that were no HTTP or beyond the limits.", |w| &w.unparsable),
+        ("gateway_http2_connections_total", "Client connections on which HTTP/2 was spoken.", |w| &w.http2_connections),
         ("gateway_connections_timed_out_total", "Client connections ended by a timeout.", |w| &w.timed_out),
         ("gateway_upstream_connections_total", "Connections opened to applications.", |w| &w.upstream_opened),
         ("gateway_upstream_reuses_total", "Requests sent on a kept-alive connection.", |w| &w.upstream_reused),

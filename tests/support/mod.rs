@@ -16,7 +16,9 @@
 
 pub mod client;
 pub mod database;
+pub mod frames;
 pub mod gateway;
+pub mod http2;
 pub mod issuer;
 pub mod link;
 pub mod peer;

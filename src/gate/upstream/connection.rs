@@ -89,7 +89,7 @@ impl Outgoing {
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The connection was closed before anything of the request was sent. Here it is again.
-    Unstarted(Outgoing),
+    Unstarted(Box<Outgoing>),
     /// The application did not answer in time.
     TimedOut,
     /// The client did not send its body in time.
@@ -226,7 +226,7 @@ impl Connection {
                     Ok(written) => upload.written(written),
                     Err(_) if !upload.begun && self.stream.sent() == upload.sent_before => {
                         let Upload { head, body, chunked, .. } = std::mem::take(upload);
-                        return Poll::Ready(Err(Failure::Unstarted(Outgoing { head, body, chunked })));
+                        return Poll::Ready(Err(Failure::Unstarted(Box::new(Outgoing { head, body, chunked }))));
                     }
                     // It closed, but may have said why before: the response is read to its end.
                     Err(_) => {

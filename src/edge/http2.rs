@@ -1,0 +1,190 @@
+//! One client connection that carries many requests at a time (RFC 9113).
+//!
+//! hyper and h2 keep the protocol and its bounds. What is ours is the time: the connection has a limit while no request is
+//! on it, and each request has the limits that it would have on a connection of its own. A client that stalls one stream
+//! loses that stream alone.
+//!
+//! Server push is not used, and an extended CONNECT (RFC 8441) is not offered.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::conn::Ended;
+use super::watched::Watched;
+use crate::gate;
+use crate::gate::body::ResponseBody;
+use crate::gate::client::Client;
+
+/// What a client may send on one stream before we have passed on the first of it …
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// … and on all of them. It bounds what a connection makes us hold of uploads.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What we hold of a response that the client does not take: enough for the pieces in which bodies come.
+const SEND_BUFFER: usize = 128 * 1024;
+/// How long the answer to a ping may take of a client that has requests open and says nothing.
+const PONG: Duration = Duration::from_secs(20);
+/// The most fields of a request, as on HTTP/1.1.
+const MOST_FIELDS: usize = 100;
+
+/// Serves requests on a connection until it is closed, by either side, by a limit of time, or by a drain.
+pub(super) async fn serve<T>(transport: Watched<T>, client: Arc<Client>) -> Ended
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    client.phases.multiplexed();
+    let gate = &client.gate;
+    let server = &gate.config.server;
+    let streams = Streams::of(client.clone(), server.http2_max_streams);
+    let beginning = streams.clone();
+    let service = service_fn(move |request| {
+        let stream = beginning.begin();
+        async move { Ok::<_, Infallible>(answer(stream, request).await) }
+    });
+    let connection = http2::Builder::new(streams)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(server.http2_max_streams)
+        .max_header_list_size(u32::try_from(server.max_header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(server.idle_timeout)
+        .keep_alive_timeout(PONG)
+        .serve_connection(TokioIo::new(transport), service);
+    let mut connection = pin!(connection);
+    let mut told_to_leave = false;
+    poll_fn(|cx| {
+        if client.phases.poll_write_limit(cx).is_ready() {
+            return Poll::Ready(Ended::TimedOut);
+        }
+        let lingering = client.phases.is_lingering();
+        if !lingering && client.phases.poll_connection_limit(cx).is_ready() {
+            if told_to_leave {
+                return Poll::Ready(Ended::TimedOut);
+            }
+            told_to_leave = true;
+            // Requests that are on their way already are still answered (RFC 9113 section 6.8).
+            connection.as_mut().graceful_shutdown();
+            client.phases.closing();
+        }
+        if !told_to_leave && gate.deadlines.is_draining() {
+            told_to_leave = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx).map(Ended::ByProtocol)
+    })
+    .await
+}
+
+async fn answer(stream: Arc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
+    if request.headers().len() > MOST_FIELDS {
+        let mut response = Response::new(ResponseBody::whole(Bytes::new()));
+        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return response;
+    }
+    gate::handle(stream, request).await
+}
+
+/// The requests of a connection. It is the executor that hyper gives each of them to.
+#[derive(Clone, Debug)]
+struct Streams(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    connection: Arc<Client>,
+    open: AtomicUsize,
+    /// The stream whose request has just been read. hyper asks for its answer and gives that to be run right afterwards.
+    begun: Mutex<Option<Arc<Client>>>,
+    /// Streams that are over, for requests to come.
+    spare: Mutex<Vec<Arc<Client>>>,
+    most_spare: usize,
+}
+
+impl Streams {
+    fn of(connection: Arc<Client>, most: u32) -> Self {
+        Self(Arc::new(Shared {
+            connection,
+            open: AtomicUsize::new(0),
+            begun: Mutex::default(),
+            spare: Mutex::default(),
+            most_spare: usize::try_from(most).unwrap_or(usize::MAX),
+        }))
+    }
+
+    fn begin(&self) -> Arc<Client> {
+        let Shared { connection, begun, spare, .. } = &*self.0;
+        let used_before = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let stream = used_before.unwrap_or_else(|| Arc::new(connection.stream()));
+        *begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.clone());
+        stream
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let Some(stream) = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            // Nothing but answers is given to be run, since no tunnels are offered.
+            tokio::spawn(future);
+            return;
+        };
+        let running = Running::new(self.0.clone(), stream);
+        tokio::spawn(async move {
+            let mut future = pin!(future);
+            poll_fn(|cx| {
+                if running.stream.phases.poll_connection_limit(cx).is_ready() {
+                    // Dropping the answer resets the stream.
+                    running.stream.gate.metrics.timed_out.increment();
+                    return Poll::Ready(());
+                }
+                future.as_mut().poll(cx)
+            })
+            .await;
+        });
+    }
+}
+
+/// A request that is being answered; counted out however that ends.
+struct Running {
+    shared: Arc<Shared>,
+    stream: Arc<Client>,
+}
+
+impl Running {
+    fn new(shared: Arc<Shared>, stream: Arc<Client>) -> Self {
+        if shared.open.fetch_add(1, Ordering::Relaxed) == 0 {
+            shared.connection.phases.streams_began();
+        }
+        Self { shared, stream }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Shared { connection, open, spare, most_spare, .. } = &*self.shared;
+        if open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            connection.phases.streams_ended();
+        }
+        // Whatever still holds it (an upload that goes on after the answer) may arm its limits.
+        if Arc::strong_count(&self.stream) == 1 {
+            let mut spare = spare.lock().unwrap_or_else(PoisonError::into_inner);
+            if spare.len() < *most_spare {
+                spare.push(self.stream.clone());
+            }
+        }
+    }
+}
