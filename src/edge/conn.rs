@@ -80,10 +80,16 @@ const FIRST: usize = 4 * 1024;
 /// Whether the first bytes are those of HTTP/2. They are put back.
 async fn begins_http2<T: AsyncRead + Unpin>(transport: &mut Watched<T>, client: &Client) -> Result<bool, Ended> {
     let mut first = BytesMut::with_capacity(FIRST);
+    let mut leaving = false;
     let multiplexed = loop {
         let read = poll_fn(|cx| {
             if client.phases.poll_connection_limit(cx).is_ready() {
-                return Poll::Ready(Err(Ended::TimedOut));
+                return Poll::Ready(Err(if leaving { Ended::ByProtocol(Ok(())) } else { Ended::TimedOut }));
+            }
+            if !leaving && first.is_empty() && client.gate.deadlines.is_draining() {
+                // Not at once: a request may be here of which the runtime has not heard yet.
+                leaving = true;
+                client.phases.draining();
             }
             pin!(transport.read_buf(&mut first)).poll(cx).map_err(Ended::Broke)
         });

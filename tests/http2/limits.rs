@@ -91,7 +91,7 @@ fn more_requests_than_allowed_at_a_time_are_refused_and_the_others_go_on() {
 
 #[test]
 fn a_drain_lets_requests_in_flight_finish_and_takes_no_new_ones() {
-    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
     let released = std::sync::Mutex::new(released);
     let upstream = Upstream::start(move |_| {
         released.lock().unwrap().recv().unwrap();
