@@ -194,7 +194,7 @@ pub fn all() -> Vec<Shape> {
     add("a name with a paren", get("X(A): b|"), Refused);
     add(
         "a line that begins with a space",
-        format!("GET /shape HTTP/1.1| Host: app.test|Host: app.test|{{T}}|"),
+        "GET /shape HTTP/1.1| Host: app.test|Host: app.test|{T}|".to_owned(),
         Refused,
     );
     add("a blank line before the request", format!("|{}", get("")), Passes(1));
