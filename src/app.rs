@@ -16,7 +16,7 @@ use crate::config::{self, AccessLog, AuditSettings, Config, StorePlace, StoreSet
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
 use crate::edge::{Worker, listen};
-use crate::gate::{Assertions, Gate, Pool};
+use crate::gate::{Assertions, Current, Gate, Pool};
 use crate::keyring::KeyRing;
 use crate::log::access::AccessWriter;
 use crate::metrics::{SharedMetrics, WorkerMetrics};
@@ -142,7 +142,7 @@ impl App {
         let mut workers = Vec::with_capacity(count);
         for (number, (listeners, metrics)) in sockets.into_iter().zip(metrics).enumerate() {
             let pool = config.upstreams.iter().map(|upstream| (upstream.max_idle, upstream.keep_alive));
-            let gate = Arc::new(Gate {
+            let gate = Arc::new(Current::new(Gate {
                 config: config.clone(),
                 sessions: sessions.clone(),
                 keys: keys.clone(),
@@ -151,9 +151,10 @@ impl App {
                 deadlines: Arc::new(Deadlines::default()),
                 metrics,
                 shared: shared.clone(),
-                access: access.as_ref().map(|writer| writer.buffer(config.log.format, shared.clone())),
+                access: access.as_ref().map(|writer| Arc::new(writer.buffer(config.log.format, shared.clone()))),
                 memo: ahash::RandomState::new(),
-            });
+                generation: 0,
+            }));
             // Each listener holds the place of the connection that it waits for.
             let max_connections = config.server.max_connections.div_ceil(count).max(listeners.len());
             let worker = Worker { gate, listeners, max_connections, stop: stopping.clone() };

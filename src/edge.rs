@@ -20,7 +20,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock;
 use crate::deadline::TICK;
-use crate::gate::Gate;
+use crate::gate::Current;
 
 /// After how many polls of tasks the runtime asks the kernel for news, when it is not idle anyway. A busy worker has its next
 /// hundred polls in hand after each asking; asking in between costs a system call and brings little.
@@ -30,7 +30,7 @@ const EVENT_INTERVAL: u32 = 256;
 #[derive(Debug)]
 pub struct Worker {
     /// What it needs to serve requests.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<Current>,
     /// Its own sockets, one for each address.
     pub listeners: Vec<std::net::TcpListener>,
     /// The most connections that it has open at a time.
@@ -51,7 +51,7 @@ impl Worker {
         let result = runtime.block_on(self.serve());
         // Dropping the runtime drops what is left of its connections, which put their last lines into the log.
         drop(runtime);
-        if let Some(access) = &gate.access {
+        if let Some(access) = &gate.gate().access {
             access.flush();
         }
         result
@@ -71,6 +71,7 @@ impl Worker {
             // It neither panics nor is aborted; a runtime that is going down ends here too.
             let _ = task.await;
         }
+        let gate = gate.gate();
         gate.deadlines.drain();
         let all = u32::try_from(max_connections).unwrap_or(u32::MAX);
         if timeout(gate.config.server.drain, room.acquire_many(all)).await.is_err() {
@@ -84,12 +85,13 @@ impl Worker {
 
 /// Keeps the worker's limits of time, closes connections to applications that are of no more use, and hands over what
 /// the access log has gathered.
-async fn tick(gate: Arc<Gate>) {
+async fn tick(current: Arc<Current>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for count in 0_u64.. {
         ticks.tick().await;
         clock::synchronise();
+        let gate = current.gate();
         let now = clock::uptime();
         gate.deadlines.tick(now);
         if count.is_multiple_of(10) {

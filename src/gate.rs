@@ -20,7 +20,9 @@ mod upstream;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use http::header::{HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, Version, request};
@@ -70,9 +72,42 @@ pub struct Gate {
     /// The figures that all workers share.
     pub shared: Arc<SharedMetrics>,
     /// The worker's part of the access log.
-    pub access: Option<AccessBuffer>,
+    pub access: Option<Arc<AccessBuffer>>,
     /// The key under which sessions remember a User-Agent that was found good.
     pub memo: ahash::RandomState,
+    /// How many times the settings were put in place before.
+    pub generation: u64,
+}
+
+/// The gate of a worker as it is now. A request goes through the one that it began with, whatever is put in place meanwhile.
+#[derive(Debug)]
+pub struct Current {
+    gate: ArcSwap<Gate>,
+    generation: AtomicU64,
+}
+
+impl Current {
+    /// This gate.
+    pub fn new(gate: Gate) -> Self {
+        Self { generation: AtomicU64::new(gate.generation), gate: ArcSwap::from_pointee(gate) }
+    }
+
+    /// The gate for what begins now.
+    pub fn gate(&self) -> Arc<Gate> {
+        self.gate.load_full()
+    }
+
+    /// Whether this gate is still the one for what begins now.
+    pub fn is(&self, gate: &Gate) -> bool {
+        self.generation.load(Ordering::Acquire) == gate.generation
+    }
+
+    /// Puts another gate in place.
+    pub fn replace(&self, gate: Gate) {
+        let generation = gate.generation;
+        self.gate.store(Arc::new(gate));
+        self.generation.store(generation, Ordering::Release);
+    }
 }
 
 /// Serves one request. It always has an answer.
@@ -289,7 +324,7 @@ async fn check(
     gate.metrics.looked_up(how);
     let session = found?;
     fits(session.format, signer.is_some())?;
-    let permit = match policy::check(session.clone(), &facts, gate.sessions.rules(), now.wall) {
+    let permit = match policy::check(session.clone(), &facts, &gate.sessions.rules(), now.wall) {
         Ok(permit) => permit,
         Err(refusal) => {
             exchange.waited = true;

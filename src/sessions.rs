@@ -26,6 +26,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 use self::admin::Refusals;
@@ -36,7 +37,7 @@ use self::touch::Touches;
 use crate::clock::{self, Anchored, Moment, Timestamp};
 use crate::error::{Code, Problem, causes};
 use crate::metrics::{SharedMetrics, StoreCall};
-use crate::policy::{Facts, OnExceed, Rules};
+use crate::policy::{Facts, OnExceed, Rules, UserAgentRule};
 use crate::session::{Record, Session, SessionId, UserId};
 use crate::store::{Ended, Ending, Event, Position, Store, StoreError, Touch, Which};
 use crate::user_agent::Fingerprint;
@@ -62,7 +63,7 @@ struct Inner {
     health: Health,
     ears: Ears,
     clock: Anchored,
-    settings: Settings,
+    settings: ArcSwap<Settings>,
     metrics: Arc<SharedMetrics>,
     refusals: Refusals,
     unmatched: Unmatched,
@@ -104,7 +105,7 @@ impl Sessions {
             health: Health::default(),
             ears: Ears::default(),
             clock: Anchored::default(),
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             metrics,
             refusals: Refusals::default(),
             unmatched: Unmatched::default(),
@@ -119,15 +120,29 @@ impl Sessions {
     }
 
     /// What binds a session.
-    pub fn rules(&self) -> &Rules {
-        &self.inner.settings.rules
+    pub fn rules(&self) -> Rules {
+        self.inner.settings.load().rules
+    }
+
+    /// Puts other settings in place, for all that begins from now on. What was made with the old ones stays as it is: the
+    /// size of the cache, its times, and the form in which User-Agents are compared.
+    pub fn adopt(&self, settings: Settings) {
+        let kept = **self.inner.settings.load();
+        let Settings { capacity, ttl, negative_ttl, migrate, .. } = kept;
+        let likeness = kept.rules.user_agent.map(|rule| rule.likeness);
+        let mut settings = Settings { capacity, ttl, negative_ttl, migrate, ..settings };
+        settings.rules.user_agent = match (settings.rules.user_agent, likeness) {
+            (Some(rule), Some(likeness)) => Some(UserAgentRule { likeness, ..rule }),
+            (Some(_) | None, _) => kept.rules.user_agent,
+        };
+        self.inner.settings.store(Arc::new(settings));
     }
 
     /// Takes note that a session was used, at most once per interval and never waiting for anything.
     pub fn touch(&self, session: &Session, ip: IpAddr, now: Timestamp) {
         let seen = session.last_seen();
         // One that is over soon without use must be seen to be used in time, whatever its creator made its lifetime.
-        let settings = &self.inner.settings;
+        let settings = self.inner.settings.load();
         let interval = session.slide().map_or(settings.touch_interval, |slide| settings.touch_interval.min(slide / 4));
         if now.since(seen) >= interval && session.advance_last_seen(seen, now) {
             self.inner.touches.push(Touch { id: session.id, at: now, ip }, &self.inner.metrics);
@@ -190,12 +205,12 @@ impl Sessions {
 
     /// Sessions last used before this moment are idle.
     pub fn idle_since(&self, now: Timestamp) -> Option<Timestamp> {
-        self.inner.settings.rules.idle_timeout.map(|timeout| now.minus(timeout))
+        self.inner.settings.load().rules.idle_timeout.map(|timeout| now.minus(timeout))
     }
 
     /// The fingerprint of a stored User-Agent under the policy in force.
     fn fingerprint(&self, record: &Record) -> Option<Fingerprint> {
-        self.inner.settings.rules.fingerprint(record.user_agent.as_deref())
+        self.inner.settings.load().rules.fingerprint(record.user_agent.as_deref())
     }
 
     /// After a commit: no request of this instance finds these sessions as they were.

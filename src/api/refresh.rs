@@ -76,7 +76,7 @@ pub(super) async fn holder(
     if session.format != Format::Jwt {
         return Err(no_refresh_token());
     }
-    let permit = match policy::check(session.clone(), &facts, call.sessions.rules(), now.wall) {
+    let permit = match policy::check(session.clone(), &facts, &call.sessions.rules(), now.wall) {
         Ok(permit) => permit,
         Err(refusal) => call.sessions.settle(refusal, &session, &facts, headers, now).await?,
     };

@@ -10,13 +10,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
 use super::conn::{self, Protocol};
-use crate::gate::Gate;
+use crate::gate::Current;
 use crate::http::Scheme;
 
 /// Accepts connections until `stop`, then those that the kernel has accepted already.
 pub(super) async fn until(
     listener: TcpListener,
-    gate: Arc<Gate>,
+    current: Arc<Current>,
     room: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -30,7 +30,7 @@ pub(super) async fn until(
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer, permit)) => spawn(stream, peer, &gate, permit),
+            Ok((stream, peer, permit)) => spawn(stream, peer, &current, permit),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(PAUSE).await;
@@ -42,7 +42,7 @@ pub(super) async fn until(
     while let Ok((stream, peer)) = listener.accept() {
         let Ok(permit) = room.clone().try_acquire_owned() else { return };
         match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            Ok(stream) => spawn(stream, peer, &gate, permit),
+            Ok(stream) => spawn(stream, peer, &current, permit),
             Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
         }
     }
@@ -60,16 +60,16 @@ async fn next(
     Ok((stream, peer, permit))
 }
 
-fn spawn(stream: TcpStream, peer: SocketAddr, gate: &Arc<Gate>, permit: OwnedSemaphorePermit) {
+fn spawn(stream: TcpStream, peer: SocketAddr, current: &Arc<Current>, permit: OwnedSemaphorePermit) {
     // Small responses must not wait for the acknowledgement of earlier ones.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection was gone before it was served");
         return;
     }
-    let gate = gate.clone();
+    let current = current.clone();
     tokio::spawn(async move {
-        let protocol = if gate.config.server.http2 { Protocol::Either } else { Protocol::Http1 };
-        conn::serve(stream, Some(peer.ip().to_canonical()), Scheme::Http, protocol, gate).await;
+        let protocol = if current.gate().config.server.http2 { Protocol::Either } else { Protocol::Http1 };
+        conn::serve(stream, Some(peer.ip().to_canonical()), Scheme::Http, protocol, current).await;
         drop(permit);
     });
 }

@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use super::http2;
 use super::watched::Watched;
-use crate::gate::client::Client;
-use crate::gate::{self, Gate};
+use crate::gate::client::{Client, UpToDate};
+use crate::gate::{self, Current, Gate};
 use crate::http::Scheme;
 
 /// What is spoken on a connection.
@@ -35,10 +35,16 @@ pub(super) enum Protocol {
 /// Serves requests on a connection until it is closed, by either side, by a limit of time, or by a drain.
 ///
 /// It is generic in its transport: TLS goes between the socket and this.
-pub(super) async fn serve<T>(transport: T, peer: Option<IpAddr>, scheme: Scheme, protocol: Protocol, gate: Arc<Gate>)
-where
+pub(super) async fn serve<T>(
+    transport: T,
+    peer: Option<IpAddr>,
+    scheme: Scheme,
+    protocol: Protocol,
+    current: Arc<Current>,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let gate = current.gate();
     let metrics = gate.metrics.clone();
     metrics.connections.increment();
     metrics.open_connections.add(1);
@@ -52,10 +58,10 @@ where
         Protocol::Either => begins_http2(&mut transport, &client).await,
     };
     let ended = match multiplexed {
-        Ok(false) => http1(transport, client).await,
+        Ok(false) => http1(transport, client, current).await,
         Ok(true) => {
             metrics.http2_connections.increment();
-            http2::serve(transport, client).await
+            http2::serve(transport, client, current).await
         }
         Err(ended) => ended,
     };
@@ -105,15 +111,15 @@ async fn begins_http2<T: AsyncRead + Unpin>(transport: &mut Watched<T>, client: 
 }
 
 /// One request after the other.
-async fn http1<T>(transport: Watched<T>, client: Arc<Client>) -> Ended
+async fn http1<T>(transport: Watched<T>, client: Arc<Client>, current: Arc<Current>) -> Ended
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gate: &Gate = &client.gate;
     let max_header_bytes = gate.config.server.max_header_bytes;
-    let serving = client.clone();
+    let serving = UpToDate::new(client.clone(), current);
     let service = service_fn(move |request| {
-        let client = serving.clone();
+        let client = serving.client();
         async move { Ok::<_, Infallible>(gate::handle(client, request).await) }
     });
     let connection = http1::Builder::new()

@@ -24,9 +24,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::conn::Ended;
 use super::watched::Watched;
-use crate::gate;
 use crate::gate::body::ResponseBody;
-use crate::gate::client::Client;
+use crate::gate::client::{Client, UpToDate};
+use crate::gate::{self, Current};
 
 /// What a client may send on one stream before we have passed on the first of it …
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -40,14 +40,14 @@ const PONG: Duration = Duration::from_secs(20);
 const MOST_FIELDS: usize = 100;
 
 /// Serves requests on a connection until it is closed, by either side, by a limit of time, or by a drain.
-pub(super) async fn serve<T>(transport: Watched<T>, client: Arc<Client>) -> Ended
+pub(super) async fn serve<T>(transport: Watched<T>, client: Arc<Client>, current: Arc<Current>) -> Ended
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     client.phases.multiplexed();
     let gate = &client.gate;
     let server = &gate.config.server;
-    let streams = Streams::of(client.clone(), server.http2_max_streams);
+    let streams = Streams::of(client.clone(), current, server.http2_max_streams);
     let beginning = streams.clone();
     let service = service_fn(move |request| {
         let stream = beginning.begin();
@@ -104,6 +104,7 @@ struct Streams(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     connection: Arc<Client>,
+    latest: UpToDate,
     open: AtomicUsize,
     /// The stream whose request has just been read. hyper asks for its answer and gives that to be run right afterwards.
     begun: Mutex<Option<Arc<Client>>>,
@@ -113,8 +114,9 @@ struct Shared {
 }
 
 impl Streams {
-    fn of(connection: Arc<Client>, most: u32) -> Self {
+    fn of(connection: Arc<Client>, current: Arc<Current>, most: u32) -> Self {
         Self(Arc::new(Shared {
+            latest: UpToDate::new(connection.clone(), current),
             connection,
             open: AtomicUsize::new(0),
             begun: Mutex::default(),
@@ -124,9 +126,11 @@ impl Streams {
     }
 
     fn begin(&self) -> Arc<Client> {
-        let Shared { connection, begun, spare, .. } = &*self.0;
+        let Shared { latest, begun, spare, .. } = &*self.0;
         let used_before = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let stream = used_before.unwrap_or_else(|| Arc::new(connection.stream()));
+        let stream = used_before
+            .filter(|stream| latest.is_up_to_date(stream))
+            .unwrap_or_else(|| Arc::new(latest.client().stream()));
         *begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.clone());
         stream
     }

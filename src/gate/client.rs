@@ -3,11 +3,11 @@
 mod phases;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use self::phases::Kind;
 pub use self::phases::Phases;
-use super::Gate;
+use super::{Current, Gate};
 use crate::http::client::Scheme;
 use crate::http::forwarding::Origin;
 
@@ -25,17 +25,27 @@ pub struct Client {
     /// Whether it is a trusted proxy.
     pub trusted: bool,
     /// Its limits of time.
-    pub phases: Phases,
+    pub phases: Arc<Phases>,
 }
 
 impl Client {
     /// The client at `peer`, just connected.
     pub fn new(gate: Arc<Gate>, peer: Option<IpAddr>, transport: Scheme) -> Self {
+        let phases = Arc::new(Phases::new(&gate, Kind::Connection));
+        Self::with(gate, peer, transport, phases)
+    }
+
+    /// The same client under the settings of another gate. Its limits of time go on.
+    #[must_use]
+    pub fn under(&self, gate: Arc<Gate>) -> Self {
+        Self::with(gate, self.peer, self.transport, self.phases.clone())
+    }
+
+    fn with(gate: Arc<Gate>, peer: Option<IpAddr>, transport: Scheme, phases: Arc<Phases>) -> Self {
         let trusted = gate.config.server.trusted_proxies.trusts(peer);
         let address =
             crate::http::Caller::resolve(peer, transport, &http::HeaderMap::new(), &gate.config.server.trusted_proxies)
                 .ip;
-        let phases = Phases::new(&gate, Kind::Connection);
         Self { origin: Arc::new(Origin::new(address, transport)), gate, peer, transport, trusted, phases }
     }
 
@@ -43,7 +53,7 @@ impl Client {
     #[must_use]
     pub fn stream(&self) -> Self {
         let Self { gate, peer, transport, origin, trusted, phases: _ } = self;
-        let phases = Phases::new(gate, Kind::Stream);
+        let phases = Arc::new(Phases::new(gate, Kind::Stream));
         Self {
             gate: gate.clone(),
             peer: *peer,
@@ -52,5 +62,39 @@ impl Client {
             trusted: *trusted,
             phases,
         }
+    }
+}
+
+/// The client of a connection, under the settings that are in force when a request begins.
+#[derive(Debug)]
+pub struct UpToDate {
+    first: Arc<Client>,
+    /// Since other settings were put in place during the connection.
+    renewed: Mutex<Arc<Client>>,
+    current: Arc<Current>,
+}
+
+impl UpToDate {
+    /// A client that has just connected.
+    pub fn new(client: Arc<Client>, current: Arc<Current>) -> Self {
+        Self { renewed: Mutex::new(client.clone()), first: client, current }
+    }
+
+    /// It, for a request that begins now.
+    pub fn client(&self) -> Arc<Client> {
+        // All requests of most connections.
+        if self.is_up_to_date(&self.first) {
+            return self.first.clone();
+        }
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_up_to_date(&renewed) {
+            *renewed = Arc::new(renewed.under(self.current.gate()));
+        }
+        renewed.clone()
+    }
+
+    /// Whether a client is under the settings in force.
+    pub fn is_up_to_date(&self, client: &Client) -> bool {
+        self.current.is(&client.gate)
     }
 }

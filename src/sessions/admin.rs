@@ -113,7 +113,7 @@ impl Sessions {
     /// suspended or its time is over; [`Code::StoreUnavailable`].
     pub async fn reactivate(&self, id: SessionId, max_by_policy: Option<NonZeroU32>, by: By) -> Result<(), Problem> {
         let (sessions, by) = (self.clone(), self.completed(by));
-        let on_exceed = self.inner.settings.on_exceed;
+        let on_exceed = self.inner.settings.load().on_exceed;
         let limit = Limit { by_call: None, by_policy: max_by_policy, on_exceed, idle_since: by.idle_since };
         let reactivated = self.change(StoreCall::Other, Concerned::Sessions(vec![id]), async move {
             let reactivated = sessions.inner.store.reactivate(id, limit, &by).await?;

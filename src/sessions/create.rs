@@ -124,8 +124,8 @@ impl Sessions {
     /// cannot be asked; [`Code::Internal`] when the operating system gives no randomness.
     pub async fn create(&self, login: NewLogin, now: Timestamp) -> Result<Created, Problem> {
         let terms = Terms {
-            token_bytes: self.inner.settings.token_bytes,
-            on_exceed: self.inner.settings.on_exceed,
+            token_bytes: self.inner.settings.load().token_bytes,
+            on_exceed: self.inner.settings.load().on_exceed,
             idle_since: self.idle_since(now),
         };
         let Drawn { new, token, expires_at } = login.draw(terms, now).map_err(|error| {

@@ -154,8 +154,8 @@ impl Sessions {
 
     /// Whether a session may be served on its last confirmation while the store cannot be asked.
     fn may_serve_stale(&self, session: &Session, now: Uptime) -> bool {
-        let limit = self.inner.settings.serve_while_store_down;
-        limit.is_some_and(|limit| now.since(session.confirmed_at()) < limit.max(self.inner.settings.ttl))
+        let limit = self.inner.settings.load().serve_while_store_down;
+        limit.is_some_and(|limit| now.since(session.confirmed_at()) < limit.max(self.inner.settings.load().ttl))
     }
 
     /// Asks the store in the background whether a session is still as it is here.
@@ -167,7 +167,7 @@ impl Sessions {
         /// Between two tries, when the first one failed; a short ttl is tried for twice in its last quarter.
         const PAUSE: Duration = Duration::from_secs(1);
 
-        let pause = PAUSE.min(self.inner.settings.ttl / 8);
+        let pause = PAUSE.min(self.inner.settings.load().ttl / 8);
         if !self.inner.health.is_up() || !session.claim_confirmation(now, pause) {
             return;
         }

@@ -27,7 +27,7 @@ impl Sessions {
         actor: Actor,
         now: Timestamp,
     ) -> Result<Token, Problem> {
-        let token = Token::generate(self.inner.settings.token_bytes).map_err(|error| {
+        let token = Token::generate(self.inner.settings.load().token_bytes).map_err(|error| {
             tracing::error!(%error, "the operating system gives no randomness: no token can be made");
             Problem::new(Code::Internal)
         })?;

@@ -70,7 +70,7 @@ impl Sessions {
     async fn check_anew(&self, session: &Session, facts: &Facts<'_>, now: Moment) -> Result<Permit, Problem> {
         let (found, _) = self.find_anew(session, facts, now).await;
         let session = found?;
-        let refusal = match policy::check(session.clone(), facts, self.rules(), now.wall) {
+        let refusal = match policy::check(session.clone(), facts, &self.rules(), now.wall) {
             Ok(permit) => return Ok(permit),
             Err(refusal) => refusal,
         };

@@ -63,7 +63,7 @@ impl Sessions {
     }
 
     async fn prepare_store(&self) -> Result<Option<Migrated>, StoreError> {
-        let migrated = if self.inner.settings.migrate { Some(self.inner.store.migrate().await?) } else { None };
+        let migrated = if self.inner.settings.load().migrate { Some(self.inner.store.migrate().await?) } else { None };
         self.inner.store.check().await?;
         self.measure_clock().await?;
         Ok(migrated)
@@ -107,7 +107,7 @@ impl Sessions {
 
     /// A second, or a quarter of the touch interval if that is less, so that an idle timeout is judged on fresh times.
     fn flush_period(&self) -> Duration {
-        (self.inner.settings.touch_interval / 4).clamp(Duration::from_millis(25), Duration::from_secs(1))
+        (self.inner.settings.load().touch_interval / 4).clamp(Duration::from_millis(25), Duration::from_secs(1))
     }
 
     async fn flush(&self) {
