@@ -149,11 +149,21 @@ impl Client {
     }
 }
 
+/// Ends the load, also when what is measured fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Measures the lag of `count` revocations beside `load` connections, and prints a line. `trouble` is called before each.
 fn row(name: &str, count: usize, load: usize, pair: &Pair, trouble: impl Fn(&Pair, &mut Instant) + Sync) {
     let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     let began = now();
     let mut lags = thread::scope(|scope| {
+        let ending = Ending(&stop);
         for number in 0..load {
             let (stop, done) = (&stop, &done);
             scope.spawn(move || {
@@ -193,7 +203,7 @@ fn row(name: &str, count: usize, load: usize, pair: &Pair, trouble: impl Fn(&Pai
             }
             lags.push(last.duration_since(ended));
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(ending);
         worry.join().unwrap();
         lags
     });

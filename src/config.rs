@@ -12,6 +12,7 @@ mod file;
 mod hearing;
 mod jwt;
 mod reader;
+mod reload;
 mod server;
 mod session;
 mod sources;

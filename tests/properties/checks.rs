@@ -1,0 +1,122 @@
+//! What holds for whatever bytes come from outside. Each check takes any bytes, and panics when something does not hold;
+//! the fuzz targets give them bytes that are found by looking for new ways through the code.
+
+use bytes::BytesMut;
+use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Uri};
+use session_gateway::http::client::TrustedProxies;
+use session_gateway::http::cookie::CookieName;
+use session_gateway::http::response::{Piece, take_head};
+use session_gateway::http::{Caller, Host, Scheme, Target, cookie, credential, fields};
+use session_gateway::jwt;
+
+/// A canonical target is its own canonical form, and has nothing in it that two programs read differently.
+pub fn target(bytes: &[u8]) {
+    let Ok(uri) = Uri::try_from(bytes) else { return };
+    let Ok(target) = Target::parse(&Method::GET, &uri) else { return };
+    let path = target.path();
+    assert!(path.starts_with('/') && !path.contains("//"), "{path:?}");
+    assert!(!Target::has_dot_segments(path), "{path:?}");
+    assert!(path.bytes().all(|byte| byte > b' ' && byte != b'\\' && byte != 0x7f), "{path:?}");
+    let lower = path.to_ascii_lowercase();
+    assert!(["%2f", "%5c", "%00", "%2e"].iter().all(|escape| !lower.contains(escape)), "{path:?}");
+    let again = Uri::try_from(target.path_and_query().as_str()).unwrap();
+    assert_eq!(
+        Target::parse(&Method::GET, &again).unwrap().path_and_query().as_str(),
+        target.path_and_query().as_str()
+    );
+    assert_eq!(uri.query(), target.path_and_query().query(), "the query is as it came");
+}
+
+/// A host that was understood is understood the same way again.
+pub fn host(bytes: &[u8]) {
+    let Ok(host) = Host::parse(bytes) else { return };
+    assert!(!host.name().is_empty() && !host.name().ends_with('.'), "{host:?}");
+    assert!(host.name().bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()), "{host:?}");
+    if let Some(value) = host.to_header_value(None) {
+        assert_eq!(Host::parse(value.as_bytes()).unwrap(), host);
+    }
+}
+
+/// Whatever a client says of where it comes from, only a trusted peer is believed.
+pub fn forwarded(bytes: &[u8]) {
+    let names = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"];
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some((kind, value)) = line.split_first() else { continue };
+        let Ok(value) = HeaderValue::from_bytes(value) else { continue };
+        let name = names.get(usize::from(*kind) % 5).map_or(FORWARDED, |name| HeaderName::from_static(name));
+        headers.append(name, value);
+    }
+    let trusted = TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
+    let stranger = "192.0.2.1".parse().unwrap();
+    let caller = Caller::resolve(Some(stranger), Scheme::Http, &headers, &trusted);
+    assert_eq!((caller.ip, caller.scheme, caller.host.is_none()), (stranger, Scheme::Http, true));
+    let proxy = "10.0.0.1".parse().unwrap();
+    let caller = Caller::resolve(Some(proxy), Scheme::Http, &headers, &trusted);
+    if let Some(host) = &caller.host {
+        assert!(host.name().bytes().all(|byte| byte.is_ascii_graphic()), "{host:?}");
+    }
+}
+
+/// No credential of ours is left when it was stripped, however it was written.
+pub fn credentials(bytes: &[u8]) {
+    let name = CookieName::parse("session").unwrap();
+    let settings = credential::Settings::new(vec!["Bearer".to_owned(), "Token".to_owned()], name, false).unwrap();
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some((kind, value)) = line.split_first() else { continue };
+        let Ok(value) = HeaderValue::from_bytes(value) else { continue };
+        headers.append(if kind % 4 == 0 { AUTHORIZATION } else { COOKIE }, value);
+    }
+    let mut joined = headers.clone();
+    cookie::join(&mut joined);
+    assert!(joined.get_all(COOKIE).iter().count() <= 1);
+    for headers in [&mut headers, &mut joined] {
+        let _ = credential::present(headers, &settings);
+        credential::strip(headers, &settings);
+        if let Ok(left) = credential::present(headers, &settings) {
+            assert!(left.is_none(), "{headers:?}");
+        }
+        let once = headers.clone();
+        credential::strip(headers, &settings);
+        assert_eq!(&once, headers, "what is stripped stays as it is");
+    }
+}
+
+/// Bodies of logins.
+pub fn login_bodies(bytes: &[u8]) {
+    let _ = fields::form_field(bytes, "username");
+    let _ = fields::form_says_yes(bytes, "remember");
+    if let Some(document) = fields::json_document(bytes) {
+        let written = document.to_string();
+        assert_eq!(fields::json_document(written.as_bytes()), Some(document));
+    }
+}
+
+/// What an application answers is read to an end, and no further than its framing.
+pub fn responses(bytes: &[u8]) {
+    let Some((method, bytes)) = bytes.split_first() else { return };
+    let method = if method % 4 == 0 { Method::HEAD } else { Method::GET };
+    let mut buffer = BytesMut::from(bytes);
+    let Ok(Some(head)) = take_head(&mut buffer, &method) else { return };
+    let mut framing = head.framing;
+    let mut taken = 0;
+    loop {
+        match framing.take(&mut buffer, true) {
+            Ok(Some(Piece::Data(data))) => taken += data.len(),
+            Ok(Some(Piece::Trailers(_))) => {}
+            Ok(Some(Piece::End)) => break,
+            Ok(None) | Err(_) => return,
+        }
+        assert!(taken <= bytes.len());
+    }
+    assert!(framing.is_done());
+}
+
+/// Key sets of issuers.
+pub fn key_sets(bytes: &[u8]) {
+    if let Ok(keys) = jwt::jwks::parse(bytes, &jwt::Algorithm::ALL) {
+        assert!(!keys.is_empty() && keys.len() <= jwt::jwks::MOST_KEYS);
+    }
+}
