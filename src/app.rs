@@ -16,7 +16,7 @@ use crate::config::{self, AccessLog, AuditSettings, Config, StorePlace, StoreSet
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
 use crate::edge::{Worker, listen};
-use crate::gate::{Assertions, Current, Gate, Pool};
+use crate::gate::{Assertions, Current, Gate, Pool, Streams};
 use crate::keyring::KeyRing;
 use crate::log::access::AccessWriter;
 use crate::metrics::{SharedMetrics, WorkerMetrics};
@@ -148,6 +148,7 @@ impl App {
                 keys: keys.clone(),
                 assertions: assertions.clone(),
                 pool: Pool::new(pool),
+                streams: Arc::new(Streams::default()),
                 deadlines: Arc::new(Deadlines::default()),
                 metrics,
                 shared: shared.clone(),

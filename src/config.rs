@@ -36,7 +36,7 @@ pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
 pub use self::upstream::{
     Address, Deliver, Field, Hook, Login, OnReject, PasswordChange, Place, Route, RoutePath, StatusSet, Upstream,
-    UpstreamTls,
+    UpstreamTls, WebSocketAccess, WebSockets,
 };
 use crate::http::cookie;
 use crate::http::credential;

@@ -119,6 +119,11 @@ impl Deadline {
         self.slot.at.load(Ordering::Relaxed) != NEVER
     }
 
+    /// Wakes the owner, whatever the time.
+    pub fn wake(&self) {
+        self.slot.owner.wake();
+    }
+
     /// Ready, once, when the limit has passed; until then the caller is woken when it does, or when the worker drains.
     pub fn poll_passed(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.slot.owner.register(cx.waker());

@@ -21,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::clock;
 use crate::deadline::TICK;
 use crate::gate::Current;
+use crate::gate::streams::keep_watch;
 
 /// After how many polls of tasks the runtime asks the kernel for news, when it is not idle anyway. A busy worker has its next
 /// hundred polls in hand after each asking; asking in between costs a system call and brings little.
@@ -60,6 +61,7 @@ impl Worker {
     async fn serve(self) -> io::Result<()> {
         let Self { gate, listeners, max_connections, stop } = self;
         let ticking = tokio::spawn(tick(gate.clone()));
+        let watching = tokio::spawn(keep_watch(gate.clone()));
         let room = Arc::new(Semaphore::new(max_connections));
         let mut accepting = Vec::new();
         for listener in listeners {
@@ -79,6 +81,7 @@ impl Worker {
             tracing::warn!(connections = left, "the drain time is over: closing connections with requests in flight");
         }
         ticking.abort();
+        watching.abort();
         Ok(())
     }
 }

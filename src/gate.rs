@@ -15,6 +15,8 @@ mod login_hook;
 mod login_page;
 mod reject;
 mod route;
+pub mod streams;
+pub mod tunnel;
 mod upstream;
 
 use std::net::IpAddr;
@@ -33,6 +35,8 @@ use self::body::{RequestBody, ResponseBody};
 use self::client::Client;
 use self::exchange::{Exchange, Verdict};
 use self::route::Place;
+pub use self::streams::Streams;
+use self::tunnel::Tunnel;
 pub use self::upstream::Pool;
 use crate::api;
 use crate::config::Config;
@@ -65,6 +69,8 @@ pub struct Gate {
     pub assertions: Arc<Assertions>,
     /// The worker's connections to applications.
     pub pool: Pool,
+    /// What the worker's requests have left open.
+    pub streams: Arc<Streams>,
     /// The worker's limits of time.
     pub deadlines: Arc<Deadlines>,
     /// The worker's figures.
@@ -125,6 +131,10 @@ pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response
     }
     exchange.verdict = verdict;
     exchange.status = response.status().as_u16();
+    if let Some(opened) = exchange.opened.take() {
+        client.lifeline.hand_over(Tunnel::new(*opened, exchange));
+        return response;
+    }
     response.map(|body| body.ending(exchange))
 }
 
@@ -167,10 +177,13 @@ async fn pass(
     };
     exchange.target = Some(located.target.path_and_query().clone());
     exchange.caller = Some(located.client_ip);
+    if let Err(problem) = tunnel::note(request, exchange) {
+        return reject::astray(&problem, &asked(request, false, gate.config.dialect()));
+    }
 
     let auth = match &located.place {
         Place::BuiltIn => api::auth(&gate.config, &request.method, located.target.path()),
-        Place::Upstream(place) => place.auth,
+        Place::Upstream(place) => tunnel::auth(place, exchange),
     };
     let found = credential::present(&request.headers, &gate.config.token.credential);
     let presented = !matches!(found, Ok(None));
@@ -209,6 +222,10 @@ async fn pass(
                     return reject::for_session(&problem, &asked, &place, &located.target);
                 }
             };
+            let here = (located.scheme, located.host.as_ref());
+            if let Err(problem) = tunnel::check_origin(request, shown, &permit, (&place, here), exchange) {
+                return reject::with_problem(&problem, &asked(request, presented, gate.config.dialect()));
+            }
             match forward::to(client, request, body, &place, located, &permit, exchange).await {
                 Ok(response) if permit.session().is_some() => (response, Verdict::Forwarded),
                 Ok(response) => (response, Verdict::Anonymous),

@@ -21,6 +21,8 @@
 //! - [`returning`]: whether a refused client wants to be led to the login, and the way there and back.
 //! - [`client_hints`]: what a browser says about its device beside its User-Agent.
 //! - [`fields`]: the name of the user in the body of a login, if it can be read in one way only.
+//! - [`origin`]: from which site a browser's request comes.
+//! - [`websocket`]: the request to open one, the application's consent, and where its frames end.
 //! - [`original`]: the request that a proxy asks about, from what the proxy says of it.
 
 pub mod client;
@@ -31,14 +33,17 @@ pub mod fields;
 pub mod forwarding;
 pub mod host;
 pub mod identity;
+pub mod origin;
 pub mod original;
 pub mod problem;
 pub mod response;
 pub mod returning;
 pub mod target;
+pub mod websocket;
 
 pub use self::client::{Caller, Scheme, TrustedProxies};
 pub use self::host::{Host, HostPattern};
+pub use self::origin::SiteOrigin;
 pub use self::original::Original;
 pub use self::returning::{Appetite, LoginPage};
 pub use self::target::Target;

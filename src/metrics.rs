@@ -4,6 +4,7 @@
 //! load and a store without a locked instruction, and no two cores share a line. `/metrics` sums them when it is asked.
 //! Everything rarer lies in the shared [`SharedMetrics`].
 
+mod cut;
 mod render;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crate::error::Code;
 use crate::session::{EndReason, SuspendReason};
 
+pub use self::cut::Cut;
 pub use self::render::render;
 
 /// A counter that one thread writes and any thread reads.
@@ -193,6 +195,16 @@ pub struct WorkerMetrics {
     pub http2_connections: LocalCounter,
     /// Connections ended by a timeout.
     pub timed_out: LocalCounter,
+    /// WebSockets that were opened.
+    pub tunnels: LocalCounter,
+    /// WebSockets that are open.
+    pub open_tunnels: Gauge,
+    /// Bytes that clients sent through WebSockets.
+    pub tunnel_to_upstream: LocalCounter,
+    /// Bytes that applications sent through WebSockets.
+    pub tunnel_to_client: LocalCounter,
+    cut_tunnels: [LocalCounter; Cut::ALL.len()],
+    cut_responses: [LocalCounter; Cut::ALL.len()],
     /// Connections to applications that were opened.
     pub upstream_opened: LocalCounter,
     /// Requests sent on a kept-alive connection to an application.
@@ -205,6 +217,14 @@ impl WorkerMetrics {
     /// Counts a refusal.
     pub fn refused(&self, code: Code) {
         if let Some(counter) = self.refused.0.get(code.index()) {
+            counter.increment();
+        }
+    }
+
+    /// Counts a stream that was cut: a WebSocket or a response.
+    pub fn cut(&self, is_tunnel: bool, why: Cut) {
+        let counters = if is_tunnel { &self.cut_tunnels } else { &self.cut_responses };
+        if let Some(counter) = counters.get(why as usize) {
             counter.increment();
         }
     }

@@ -223,6 +223,44 @@ pub fn anonymous(auth: Auth) -> Result<Permit, Problem> {
 /// The [`Refusal`], which the caller must answer; for [`Refusal::SuspendForUserAgent`] and [`Refusal::Unbound`] it must
 /// act first.
 pub fn check(session: Arc<Session>, facts: &Facts<'_>, rules: &Rules, now: Timestamp) -> Result<Permit, Refusal> {
+    check_alive(&session, rules, now)?;
+
+    let mut notes = Notes::default();
+    if let Some(rule) = rules.user_agent {
+        notes.user_agent_changed = !check_user_agent(&session, facts, rule)?;
+    }
+    if rules.ip.mode != IpMode::Record {
+        notes.ip_changed = !check_ip(&session, facts.client_ip, rules.ip)?;
+    }
+    Ok(Permit { session: Some(session), notes })
+}
+
+/// Checks a session again for a request that it was let pass with and that is not over. `opened` is the session as it was
+/// then. What the request brought along is still the same, so its User-Agent is as good as it was while the session is bound
+/// to the same one.
+///
+/// # Errors
+/// As those of [`check`], but nothing is left to be done about them: a session that is not bound any more is not the one
+/// that was checked, and [`Refusal::UserAgentChanged`] says that it is bound to another User-Agent than it was.
+pub fn check_again(
+    opened: &Session,
+    session: Arc<Session>,
+    client_ip: IpAddr,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<Permit, Refusal> {
+    check_alive(&session, rules, now)?;
+    if rules.user_agent.is_some() && opened.user_agent() != session.user_agent() {
+        return Err(Refusal::UserAgentChanged);
+    }
+    if rules.ip.mode != IpMode::Record {
+        check_ip(&session, client_ip, rules.ip)?;
+    }
+    Ok(Permit { session: Some(session), notes: Notes::default() })
+}
+
+/// Whether a session may be used at all, whoever comes with it.
+fn check_alive(session: &Session, rules: &Rules, now: Timestamp) -> Result<(), Refusal> {
     match session.state {
         State::Active => {}
         State::Suspended(reason) => return Err(Refusal::Suspended(reason)),
@@ -246,15 +284,7 @@ pub fn check(session: Arc<Session>, facts: &Facts<'_>, rules: &Rules, now: Times
     {
         return Err(Refusal::Idle);
     }
-
-    let mut notes = Notes::default();
-    if let Some(rule) = rules.user_agent {
-        notes.user_agent_changed = !check_user_agent(&session, facts, rule)?;
-    }
-    if rules.ip.mode != IpMode::Record {
-        notes.ip_changed = !check_ip(&session, facts.client_ip, rules.ip)?;
-    }
-    Ok(Permit { session: Some(session), notes })
+    Ok(())
 }
 
 /// Whether the User-Agent is the session's; a difference that the rule lets pass is `Ok(false)`.

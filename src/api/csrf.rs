@@ -3,7 +3,7 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
 use crate::error::{Code, Problem};
-use crate::http::{Host, Scheme};
+use crate::http::{Scheme, SiteOrigin};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -24,28 +24,12 @@ pub(super) fn require_same_origin(
         (None, _) => {
             let mut origins = headers.get_all(ORIGIN).iter();
             match (origins.next(), origins.next(), host) {
-                (Some(origin), None, Some(host)) => is_own(origin, scheme, host),
+                (Some(origin), None, Some(host)) => SiteOrigin::is_own(origin, scheme, host),
                 _ => false,
             }
         }
     };
     if proven { Ok(()) } else { Err(Problem::new(Code::Csrf)) }
-}
-
-/// Compares scheme, host and port as parsed, never as prefixes of text.
-fn is_own(origin: &HeaderValue, scheme: Scheme, host: &HeaderValue) -> bool {
-    let default_port = match scheme {
-        Scheme::Http => 80,
-        Scheme::Https => 443,
-    };
-    let text = origin.to_str().unwrap_or_default();
-    let Some((given_scheme, given_host)) = text.split_once("://") else { return false };
-    let (Ok(given), Ok(own)) = (Host::parse(given_host.as_bytes()), Host::parse(host.as_bytes())) else {
-        return false;
-    };
-    given_scheme == scheme.as_str()
-        && given.name() == own.name()
-        && given.port().unwrap_or(default_port) == own.port().unwrap_or(default_port)
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub struct SessionSettings {
     pub touch_interval: Duration,
     /// How long a token that was rotated away stays usable.
     pub rotate_grace: Duration,
+    /// Whether the end of a session ends its WebSockets and what is being sent to it.
+    pub cut_streams: bool,
 }
 
 /// How long one session lives.
@@ -58,6 +60,7 @@ pub(super) fn read(mut table: Table, idle_timeout: Option<Duration>) -> SessionS
         // Under an idle timeout a use must be written down well before the session counts as idle.
         touch_interval: idle_timeout.map_or(touch_interval, |idle| touch_interval.min(idle / 4)),
         rotate_grace: table.time("rotate_grace", Some(Duration::from_secs(30))).unwrap_or_default(),
+        cut_streams: table.flag("cut_streams", true),
     };
     if settings.max_lifetime.is_some() && !settings.sliding {
         table.fault("max_lifetime", "is for sessions that slide: write sliding = true, or shorten lifetime");

@@ -5,6 +5,7 @@ mod field;
 mod hook;
 mod route;
 mod tls;
+mod websocket;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ pub use self::field::{Deliver, Field};
 pub use self::hook::{Hook, Login, PasswordChange, StatusSet};
 pub use self::route::{OnReject, Route, RoutePath};
 pub use self::tls::UpstreamTls;
+pub use self::websocket::{WebSocketAccess, WebSockets};
 use super::assertion::{Assertion, Defaults};
 use super::reader::{Table, list, text};
 use crate::http::host::HostPattern;
@@ -39,6 +41,8 @@ pub struct Upstream {
     pub keep_alive: Duration,
     /// The most unused connections that each worker keeps.
     pub max_idle: usize,
+    /// Who may open WebSockets, and for how long.
+    pub websockets: WebSockets,
     /// Where browsers are sent to log in: `login_url`, or the first login path.
     pub login_page: Option<LoginPage>,
     /// How much of a login's request or response is looked at.
@@ -82,6 +86,7 @@ pub(super) fn read(mut table: Table, position: usize, assertion: &Defaults) -> O
         response_timeout: table.limit("response_timeout", Duration::from_secs(60)),
         keep_alive: table.limit("keep_alive", Duration::from_secs(60)),
         max_idle: table.count("max_idle", 256, 0..=MAX_IDLE),
+        websockets: websocket::read(&mut table),
         login_page: login_page(&mut table, &logins),
         inspect_bytes: table.size("inspect_bytes", 64 * 1024),
         routes: table.tables("route").into_iter().map(route::route).collect(),

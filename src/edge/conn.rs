@@ -11,6 +11,7 @@ use std::task::Poll;
 use bytes::BytesMut;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
@@ -67,7 +68,8 @@ pub(super) async fn serve<T>(
     };
     match ended {
         Ended::TimedOut => metrics.timed_out.increment(),
-        Ended::ByProtocol(Ok(())) => {}
+        // That was said where it was decided.
+        Ended::ByProtocol(Ok(())) | Ended::Severed => {}
         Ended::ByProtocol(Err(error)) => {
             if error.is_parse() {
                 metrics.unparsable.increment();
@@ -126,13 +128,18 @@ where
         .max_header_size(max_header_bytes)
         .max_buf_size(max_header_bytes.max(MIN_BUFFER))
         .half_close(false)
-        .serve_connection(TokioIo::new(transport), service);
+        .serve_connection(TokioIo::new(transport), service)
+        .with_upgrades();
+    let leaving = Leaving(client.clone());
     let mut connection = pin!(connection);
     let mut draining = false;
-    poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         // A connection that is closed on our side has a limit of its own, kept where the rest is read.
         if !client.phases.is_lingering() && client.phases.poll_connection_limit(cx).is_ready() {
             return Poll::Ready(Ended::TimedOut);
+        }
+        if client.lifeline.is_severed() {
+            return Poll::Ready(Ended::Severed);
         }
         if !draining && gate.deadlines.is_draining() {
             draining = true;
@@ -141,7 +148,18 @@ where
         }
         connection.as_mut().poll(cx).map(Ended::ByProtocol)
     })
-    .await
+    .await;
+    if matches!(ended, Ended::ByProtocol(Ok(())))
+        && let Some(tunnel) = leaving.0.lifeline.take()
+    {
+        let transport = |upgraded: Upgraded| {
+            let parts = upgraded.downcast::<TokioIo<Watched<T>>>().ok()?;
+            Some(parts.io.into_inner().into_transport(parts.read_buf))
+        };
+        // Most connections never become one, and need no room for it.
+        Box::pin(tunnel.serve(transport)).await;
+    }
+    ended
 }
 
 /// hyper reads into a buffer of at most this, bodies included.
@@ -151,10 +169,21 @@ const MIN_BUFFER: usize = 64 * 1024;
 pub(super) enum Ended {
     /// The other side took too long.
     TimedOut,
+    /// In the middle of a response: its session has ended.
+    Severed,
     /// As the protocol has it, or against it.
     ByProtocol(hyper::Result<()>),
     /// Before it was known what is spoken.
     Broke(io::Error),
+}
+
+/// Takes away what the connection was to be handed over to, however it ends: that knows the connection too.
+struct Leaving(Arc<Client>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        drop(self.0.lifeline.take());
+    }
 }
 
 /// Counts the connection out, however it ends.

@@ -155,6 +155,9 @@ where
                     running.stream.gate.metrics.timed_out.increment();
                     return Poll::Ready(());
                 }
+                if running.stream.lifeline.is_severed() {
+                    return Poll::Ready(());
+                }
                 future.as_mut().poll(cx)
             })
             .await;
@@ -187,6 +190,7 @@ impl Drop for Running {
         if Arc::strong_count(&self.stream) == 1 {
             let mut spare = spare.lock().unwrap_or_else(PoisonError::into_inner);
             if spare.len() < *most_spare {
+                self.stream.lifeline.mend();
                 spare.push(self.stream.clone());
             }
         }

@@ -47,6 +47,13 @@ impl<T> Watched<T> {
         self.ahead = bytes;
     }
 
+    /// What the bytes go over, no longer watched, and those that were read from it before: `taken` by the protocol, or still
+    /// to be handed over.
+    pub(super) fn into_transport(self, taken: Bytes) -> (T, Bytes) {
+        let early = if self.ahead.is_empty() { taken } else { [taken, self.ahead].concat().into() };
+        (self.transport, early)
+    }
+
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &written {
             Poll::Pending => self.client.phases.write_blocked(),

@@ -180,10 +180,26 @@ impl Body for ResponseBody {
             return Poll::Ready(Some(Ok(Frame::data(seen))));
         }
         let Some(connection) = &mut this.rest else { return Poll::Ready(None) };
-        Poll::Ready(match std::task::ready!(connection.poll_body(cx)) {
+        if let Some(exchange) = exchange
+            && let Poll::Ready(cut) = exchange.poll_cut(cx)
+        {
+            return Poll::Ready(Some(Err(format!("the response is cut: {}", cut.name()).into())));
+        }
+        let Poll::Ready(frame) = connection.poll_body(cx) else {
+            if let Some(exchange) = exchange {
+                exchange.lasts(connection.framing().remaining().is_some());
+                // It was watched a moment ago at most: this is for being woken.
+                let _ = exchange.poll_cut(cx);
+            }
+            return Poll::Pending;
+        };
+        Poll::Ready(match frame {
             Some(Ok(frame)) => {
                 if let (Some(exchange), Some(data)) = (exchange, frame.data_ref()) {
                     exchange.sent(data.len());
+                    if exchange.is_long() {
+                        exchange.lasts(connection.framing().remaining().is_some());
+                    }
                 }
                 Some(Ok(frame))
             }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::phases::Kind;
 pub use self::phases::Phases;
+use super::tunnel::Lifeline;
 use super::{Current, Gate};
 use crate::http::client::Scheme;
 use crate::http::forwarding::Origin;
@@ -26,33 +27,41 @@ pub struct Client {
     pub trusted: bool,
     /// Its limits of time.
     pub phases: Arc<Phases>,
+    /// What becomes of it besides serving requests.
+    pub lifeline: Arc<Lifeline>,
 }
 
 impl Client {
     /// The client at `peer`, just connected.
     pub fn new(gate: Arc<Gate>, peer: Option<IpAddr>, transport: Scheme) -> Self {
         let phases = Arc::new(Phases::new(&gate, Kind::Connection));
-        Self::with(gate, peer, transport, phases)
+        Self::with(gate, peer, transport, phases, Arc::default())
     }
 
     /// The same client under the settings of another gate. Its limits of time go on.
     #[must_use]
     pub fn under(&self, gate: Arc<Gate>) -> Self {
-        Self::with(gate, self.peer, self.transport, self.phases.clone())
+        Self::with(gate, self.peer, self.transport, self.phases.clone(), self.lifeline.clone())
     }
 
-    fn with(gate: Arc<Gate>, peer: Option<IpAddr>, transport: Scheme, phases: Arc<Phases>) -> Self {
+    fn with(
+        gate: Arc<Gate>,
+        peer: Option<IpAddr>,
+        transport: Scheme,
+        phases: Arc<Phases>,
+        lifeline: Arc<Lifeline>,
+    ) -> Self {
         let trusted = gate.config.server.trusted_proxies.trusts(peer);
         let address =
             crate::http::Caller::resolve(peer, transport, &http::HeaderMap::new(), &gate.config.server.trusted_proxies)
                 .ip;
-        Self { origin: Arc::new(Origin::new(address, transport)), gate, peer, transport, trusted, phases }
+        Self { origin: Arc::new(Origin::new(address, transport)), gate, peer, transport, trusted, phases, lifeline }
     }
 
     /// The same client on a stream of its own (RFC 9113 section 5): what becomes of one stream is no matter of the others.
     #[must_use]
     pub fn stream(&self) -> Self {
-        let Self { gate, peer, transport, origin, trusted, phases: _ } = self;
+        let Self { gate, peer, transport, origin, trusted, phases: _, lifeline: _ } = self;
         let phases = Arc::new(Phases::new(gate, Kind::Stream));
         Self {
             gate: gate.clone(),
@@ -61,6 +70,7 @@ impl Client {
             origin: origin.clone(),
             trusted: *trusted,
             phases,
+            lifeline: Arc::default(),
         }
     }
 }

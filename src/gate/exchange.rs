@@ -2,17 +2,22 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, request};
 
+use super::Gate;
 use super::client::Client;
+use super::streams::{self, Kind, Watched};
+use super::tunnel::{Asked, Opened};
 use super::upstream::Connection;
 use crate::clock::{self, Moment, Uptime};
 use crate::error::Code;
 use crate::log::access::Line;
+use crate::metrics::Cut;
 use crate::session::Session;
 
 /// How a request ended.
@@ -36,6 +41,9 @@ pub(super) enum Verdict {
 
 /// What the log says of a request without a response; clients never see it. Other proxies' logs use the same number.
 const NO_RESPONSE: u16 = 499;
+
+/// A client that reads slowly may be busy with more than this for as long as it likes; less is in buffers at once.
+const LONG: u64 = 256 * 1024;
 
 impl Verdict {
     const fn name(self) -> &'static str {
@@ -73,6 +81,18 @@ pub struct Exchange {
     pub(super) status: u16,
     /// Whether the request has waited for anything since `began`, so that the clock must be read again.
     pub(super) waited: bool,
+    /// The WebSocket that it asks for …
+    pub(super) asked: Option<Box<Asked>>,
+    /// … and that the application opened.
+    pub(super) opened: Option<Box<Opened>>,
+    /// Whether the response is a stream of events, which has no end.
+    pub(super) events: bool,
+    /// Whether what the request does may be what ends its session.
+    pub(super) ends_sessions: bool,
+    /// Why the response was cut.
+    pub(super) cut: Option<Cut>,
+    watched: Option<Watched>,
+    received: Option<u64>,
     sent_upstream: Option<Uptime>,
     upstream: Option<Duration>,
     bytes: u64,
@@ -95,6 +115,13 @@ impl Exchange {
             verdict: Verdict::Abandoned,
             status: NO_RESPONSE,
             waited: false,
+            asked: None,
+            opened: None,
+            events: false,
+            ends_sessions: false,
+            cut: None,
+            watched: None,
+            received: None,
             sent_upstream: None,
             upstream: None,
             bytes: 0,
@@ -132,11 +159,69 @@ impl Exchange {
     pub(super) fn sent(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
         self.client.phases.piece_offered();
+        if let Some(watched) = &self.watched {
+            watched.moved();
+        }
     }
 
     /// More of the response's body is asked for.
     pub(super) fn piece_wanted(&self) {
         self.client.phases.piece_wanted();
+    }
+
+    /// The worker.
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.client.gate
+    }
+
+    /// Whether so much of the body has been sent that the client may be busy with it for a while.
+    pub(super) const fn is_long(&self) -> bool {
+        self.bytes > LONG
+    }
+
+    /// The response is not over at once: from now on its session is looked at again and again. `is_sized` says whether the
+    /// length of its body is known.
+    pub(super) fn lasts(&mut self, is_sized: bool) {
+        if self.watched.is_some() {
+            return;
+        }
+        let kind = match (self.events, is_sized) {
+            (true, _) => Kind::Events,
+            (false, true) => Kind::Download,
+            (false, false) => Kind::Open,
+        };
+        self.watched = self.watch(kind);
+    }
+
+    /// Ready when the response is to be cut.
+    pub(super) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<Cut> {
+        self.watched.as_ref().map_or(Poll::Pending, |watched| watched.poll_cut(cx))
+    }
+
+    /// Has the WebSocket watched that this has become.
+    pub(super) fn watch_tunnel(&mut self) -> Option<Watched> {
+        self.received = Some(0);
+        self.watch(Kind::Tunnel)
+    }
+
+    /// Bytes of the client went through the WebSocket.
+    pub(super) fn received_through_tunnel(&mut self, bytes: u64) {
+        self.received = Some(self.received.unwrap_or(0) + bytes);
+    }
+
+    /// Bytes of the application went through the WebSocket.
+    pub(super) const fn sent_through_tunnel(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    fn watch(&self, kind: Kind) -> Option<Watched> {
+        // A request that ends sessions, its own perhaps, still gets its whole answer.
+        let ends = self.client.gate.config.session.cut_streams && !self.ends_sessions;
+        let session = self.session.as_ref().filter(|_| ends);
+        if session.is_none() && kind != Kind::Events {
+            return None;
+        }
+        Some(streams::watch(kind, &self.client, self.caller?, session))
     }
 
     /// The response has gone, whole or not. `connection` is the one to the application that it came on.
@@ -157,8 +242,15 @@ impl Exchange {
             Verdict::Refused(code) => metrics.refused(code),
             Verdict::Abandoned => metrics.abandoned.increment(),
         }
+        let cut = self.cut.or_else(|| self.watched.take().and_then(|watched| watched.why())).filter(|_| !complete);
+        if let Some(cut) = cut {
+            metrics.cut(self.received.is_some(), cut);
+        }
         let duration = now.since(self.began.uptime);
-        metrics.duration.observe(duration);
+        // A WebSocket says nothing about how fast requests are.
+        if self.received.is_none() {
+            metrics.duration.observe(duration);
+        }
         self.client.phases.response_ended();
         let Some(log) = &gate.access else { return };
         let target = self
@@ -178,6 +270,8 @@ impl Exchange {
             session: self.session.as_deref(),
             verdict: self.verdict.name(),
             complete,
+            cut: cut.map(Cut::name),
+            received: self.received,
         });
     }
 }

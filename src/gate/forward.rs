@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, COOKIE, HeaderMap};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap};
 use http::{Method, Response, StatusCode, request};
 use http_body::Body as _;
 
@@ -15,6 +15,7 @@ use super::exchange::Exchange;
 use super::login_hook;
 use super::login_page;
 use super::route::{self, Match};
+use super::tunnel;
 use super::upstream::{self, Outgoing};
 use crate::error::{Code, Problem};
 use crate::http::credential;
@@ -36,6 +37,12 @@ pub(super) async fn to(
 ) -> Result<Response<ResponseBody>, Problem> {
     let Located { target, client_ip, scheme, host, .. } = located;
     let watched = route::watched(place.upstream, &parts.method, target.path());
+
+    if watched.is_some() {
+        // What is watched for is in a whole request and its answer.
+        exchange.asked = None;
+        exchange.ends_sessions = true;
+    }
 
     // A login looks at the credential that the browser came with before it is taken away.
     let before = match watched {
@@ -65,14 +72,14 @@ pub(super) async fn to(
         Some(_) | None => &place.upstream.addresses.first().ok_or_else(|| Problem::new(Code::Internal))?.host,
     };
     let line = RequestLine { method: &parts.method, target: target.path_and_query(), host: addressed };
-    let length = length(&body, &parts.headers);
+    let length = if exchange.asked.is_some() { BodyLength::WebSocket } else { length(&body, &parts.headers) };
     let mut head = BytesMut::with_capacity(HEAD);
     forwarding::write_request_head(&mut head, line, &parts.headers, &telling, length);
 
     let asks_for_login = length == BodyLength::None
         && login_page::is_asked_for(place, permit, &parts.method, target.path(), &parts.headers);
     let outgoing = Outgoing::new(head, body, length);
-    let mut response = exchanged(client, place.index, &parts.method, outgoing, permit, exchange).await?;
+    let mut response = exchanged(client, place, &parts.method, outgoing, permit, exchange).await?;
     if asks_for_login
         && login_page::leads_in_a_circle(place.upstream, target.path(), [host.as_ref(), Some(addressed)], &response)
     {
@@ -81,7 +88,7 @@ pub(super) async fn to(
         forwarding::write_request_head(&mut head, line, &parts.headers, &telling, BodyLength::None);
         exchange.waited = true;
         let outgoing = Outgoing::bodiless(head);
-        response = Box::pin(exchanged(client, place.index, &parts.method, outgoing, permit, exchange)).await?;
+        response = Box::pin(exchanged(client, place, &parts.method, outgoing, permit, exchange)).await?;
     }
     match before {
         Some(before) => Box::pin(login_hook::after(client, before, response, client_ip, exchange)).await,
@@ -91,21 +98,30 @@ pub(super) async fn to(
 
 async fn exchanged(
     client: &Client,
-    upstream: usize,
+    place: &Match<'_>,
     method: &Method,
     outgoing: Outgoing,
     permit: &Permit,
     exchange: &mut Exchange,
 ) -> Result<Response<ResponseBody>, Problem> {
     let now = exchange.sent_upstream();
-    let sent = upstream::send(client, upstream, method, outgoing, permit, now).await;
+    let sent = upstream::send(client, place.index, method, outgoing, permit, now).await;
     exchange.answered_upstream();
     let (response, connection) = sent?;
-    // Upgrades are not forwarded, so an application that switches protocols answers a question nobody asked.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Problem::with_detail(Code::UpstreamUnreachable, "The application switched protocols unasked."));
+        return tunnel::consent(exchange, response, connection, place.upstream.websockets.idle_timeout);
     }
+    // The length of a stream of events is never known, so others are not looked at.
+    exchange.events = connection.framing().remaining().is_none() && is_event_stream(response.headers());
     Ok(response.map(|()| ResponseBody::streaming(connection)))
+}
+
+/// Server-sent events: a response that goes on until somebody closes it.
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    })
 }
 
 /// Room for the head of most requests.

@@ -75,6 +75,8 @@ pub enum BodyLength {
     Exactly(u64),
     /// In chunks.
     Chunked,
+    /// There is none: what follows is a WebSocket, if the application agrees.
+    WebSocket,
 }
 
 /// The first line of a request.
@@ -129,6 +131,8 @@ pub fn write_request_head(
         BodyLength::None => {}
         BodyLength::Exactly(length) => write_field(out, "content-length", length.to_string().as_bytes()),
         BodyLength::Chunked => write_field(out, "transfer-encoding", b"chunked"),
+        // The one protocol that is ever asked for, whatever else the client would have liked.
+        BodyLength::WebSocket => out.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\n"),
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -8,7 +8,7 @@ mod chunked;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{Method, Response, StatusCode, Version};
 use smallvec::SmallVec;
 
@@ -142,6 +142,9 @@ fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malform
     for name in hop.options() {
         headers.remove(name);
     }
+    if code == StatusCode::SWITCHING_PROTOCOLS {
+        hop.tell_upgrade(headers);
+    }
     let (framing, clear) = framing(method, code, headers, &hop, is_http_11)?;
     let keep_alive = clear && is_http_11 && framing != Framing::UntilClose && !hop.closes;
     Ok(Some(Head { response, framing, keep_alive }))
@@ -152,6 +155,7 @@ fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malform
 struct Hop {
     connection: SmallVec<[HeaderValue; 1]>,
     closes: bool,
+    upgrades: SmallVec<[HeaderValue; 1]>,
     codings: SmallVec<[HeaderValue; 1]>,
     length: Option<u64>,
 }
@@ -169,6 +173,10 @@ impl Hop {
                 self.codings.push(value.clone());
                 Ok(false)
             }
+            "upgrade" => {
+                self.upgrades.push(value.clone());
+                Ok(false)
+            }
             // The same one several times is tolerated and made one.
             "content-length" => {
                 let length = length(value)?;
@@ -179,6 +187,17 @@ impl Hop {
                 }
             }
             _ => Ok(!is_hop_by_hop(name)),
+        }
+    }
+
+    /// A switch to another protocol says to which one, for whoever asked for it: if `Connection` says so too (RFC 9110
+    /// section 7.8). There is no body, whatever else it says.
+    fn tell_upgrade(&mut self, headers: &mut HeaderMap) {
+        headers.remove(CONTENT_LENGTH);
+        if self.connection.iter().flat_map(options).any(|option| option.eq_ignore_ascii_case(b"upgrade")) {
+            for protocol in self.upgrades.drain(..) {
+                headers.append(UPGRADE, protocol);
+            }
         }
     }
 

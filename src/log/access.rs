@@ -51,6 +51,10 @@ pub struct Line<'a> {
     pub verdict: &'a str,
     /// Whether the response reached its end.
     pub complete: bool,
+    /// Why the gateway did not let it.
+    pub cut: Option<&'a str>,
+    /// Bytes that came from the client on a connection that was handed over to it.
+    pub received: Option<u64>,
 }
 
 /// The writer thread's end: handed to workers, and joined when the gateway stops.
@@ -205,6 +209,10 @@ fn write_text(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
     }
     out.extend_from_slice(b" bytes=");
     number(out, line.bytes, 1);
+    if let Some(received) = line.received {
+        out.extend_from_slice(b" bytes_in=");
+        number(out, received, 1);
+    }
     if let Some(session) = line.session {
         out.extend_from_slice(b" user=");
         word(out, &session.identity.user_text());
@@ -215,6 +223,10 @@ fn write_text(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
     out.extend_from_slice(line.verdict.as_bytes());
     if !line.complete {
         out.extend_from_slice(b" aborted=true");
+    }
+    if let Some(cut) = line.cut {
+        out.extend_from_slice(b" cut=");
+        out.extend_from_slice(cut.as_bytes());
     }
     out.push(b'\n');
 }
@@ -237,6 +249,9 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
         millis(out, upstream);
     }
     let _ = write!(out, ",\"bytes\":{}", line.bytes);
+    if let Some(received) = line.received {
+        let _ = write!(out, ",\"bytes_in\":{received}");
+    }
     if let Some(session) = line.session {
         out.extend_from_slice(b",\"user\":");
         quoted(out, &session.identity.user_text());
@@ -245,6 +260,9 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
     let _ = write!(out, ",\"verdict\":\"{}\"", line.verdict);
     if !line.complete {
         out.extend_from_slice(b",\"aborted\":true");
+    }
+    if let Some(cut) = line.cut {
+        let _ = write!(out, ",\"cut\":\"{cut}\"");
     }
     out.extend_from_slice(b"}\n");
 }
@@ -323,6 +341,8 @@ mod tests {
             session: None,
             verdict: "forwarded",
             complete: true,
+            cut: None,
+            received: None,
         }
     }
 
@@ -357,6 +377,16 @@ mod tests {
             "2025-11-20T16:30:04.250Z client=192.0.2.7 method=GET host=app.example.org target=/a/b status=200 ms=1.234 \
              upstream_ms=0.987 bytes=17 verdict=forwarded\n"
         );
+    }
+
+    #[test]
+    fn a_stream_that_was_cut_says_why_and_a_tunnel_counts_both_ways() {
+        let cut =
+            || Line { status: 101, complete: false, cut: Some("session_revoked"), received: Some(5), ..line("/ws") };
+        let log = logged(LogFormat::Text, &[cut()]);
+        assert!(log.ends_with("bytes=17 bytes_in=5 verdict=forwarded aborted=true cut=session_revoked\n"), "{log}");
+        let log: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, &[cut()])).unwrap();
+        assert_eq!((&log["bytes_in"], &log["cut"]), (&5.into(), &"session_revoked".into()));
     }
 
     #[test]

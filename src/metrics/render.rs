@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
 use super::{
-    BOUNDS, Counter, Histogram, LocalCounter, LocalHistogram, Lookup, SharedMetrics, StoreCall, WorkerMetrics,
+    BOUNDS, Counter, Cut, Histogram, LocalCounter, LocalHistogram, Lookup, SharedMetrics, StoreCall, WorkerMetrics,
 };
 use crate::error::Code;
 use crate::session::{EndReason, SuspendReason};
@@ -66,6 +66,8 @@ pub fn render(workers: &[Arc<WorkerMetrics>], shared: &SharedMetrics) -> String 
     let open: i64 = workers.iter().map(|worker| worker.open_connections.get()).sum();
     page.line("gateway_connections_open", &[], open);
 
+    page.streams(workers);
+
     page.shared(shared);
     page.0
 }
@@ -73,6 +75,32 @@ pub fn render(workers: &[Arc<WorkerMetrics>], shared: &SharedMetrics) -> String 
 struct Page(String);
 
 impl Page {
+    fn streams(&mut self, workers: &[Arc<WorkerMetrics>]) {
+        let sum = |pick: &dyn Fn(&WorkerMetrics) -> u64| workers.iter().map(|worker| pick(worker)).sum::<u64>();
+        self.head("gateway_tunnels_total", "counter", "WebSockets opened.");
+        self.line("gateway_tunnels_total", &[], sum(&|worker| worker.tunnels.get()));
+        self.head("gateway_tunnels_open", "gauge", "WebSockets open.");
+        self.line("gateway_tunnels_open", &[], workers.iter().map(|worker| worker.open_tunnels.get()).sum::<i64>());
+        self.head("gateway_tunnel_bytes_total", "counter", "Bytes passed on in WebSockets, by direction.");
+        for (to, bytes) in [
+            ("app", sum(&|worker| worker.tunnel_to_upstream.get())),
+            ("client", sum(&|worker| worker.tunnel_to_client.get())),
+        ] {
+            self.line("gateway_tunnel_bytes_total", &[("to", to)], bytes);
+        }
+        let name = "gateway_streams_cut_total";
+        self.head(name, "counter", "WebSockets and responses ended before their end, by kind and reason.");
+        for why in Cut::ALL {
+            let of = |counters: &[LocalCounter]| counters.get(why as usize).map_or(0, LocalCounter::get);
+            self.line(name, &[("kind", "tunnel"), ("reason", why.name())], sum(&|worker| of(&worker.cut_tunnels)));
+            // No response is ended for being silent.
+            if why != Cut::Silent {
+                let count = sum(&|worker| of(&worker.cut_responses));
+                self.line(name, &[("kind", "response"), ("reason", why.name())], count);
+            }
+        }
+    }
+
     fn shared(&mut self, shared: &SharedMetrics) {
         self.counter("gateway_sessions_created_total", "Sessions created.", &shared.created);
         self.head("gateway_sessions_ended_total", "counter", "Sessions ended, by reason.");

@@ -15,7 +15,7 @@ use super::{Principal, SessionId};
 ///
 /// Visible ASCII stands as it is; anything else, spaces and `%` included, is percent-encoded UTF-8, so that the application can have the
 /// exact text back. Roles are joined by commas.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     block: Box<[u8]>,
     /// Where user, session id, roles and name end in the block; the e-mail address ends with it.

@@ -36,6 +36,37 @@ impl Sessions {
         self.inner.cache.peek(&by_id(id)).and_then(|session| self.still_good(session, now))
     }
 
+    /// The same for a session that a stream was opened with: under the name that it was found by then, or by its id. Never by
+    /// its token alone, which may have been rotated away since: asking for that would be using it.
+    pub fn recall_again(&self, opened: &Session, now: Uptime) -> Option<Found> {
+        let named = self.inner.cache.peek(&opened.digest).filter(|session| session.id == opened.id);
+        named.and_then(|session| self.still_good(session, now)).or_else(|| self.recall_id(opened.id, now))
+    }
+
+    /// What the store has now of a session that a stream was opened with; `anew` whatever the cache says of it.
+    ///
+    /// Cancel safety: may be dropped while it waits.
+    ///
+    /// # Errors
+    /// As [`Sessions::load`].
+    pub async fn load_again(&self, opened: &Session, anew: bool, now: Uptime) -> Result<Arc<Session>, Problem> {
+        if anew {
+            self.inner.cache.forget_id(opened.id);
+        }
+        self.load_id(opened.id, now).await.0
+    }
+
+    /// How far the record of forgotten sessions has come, for [`Sessions::goes_on_unasked`].
+    pub fn forgotten_so_far(&self) -> u64 {
+        self.inner.cache.forgotten_so_far()
+    }
+
+    /// Whether a session that was found good may go on while the store cannot be asked: it was confirmed lately, and nothing
+    /// was said about it since the record of forgotten sessions stood at `then`, before it was found good.
+    pub fn goes_on_unasked(&self, session: &Session, then: u64, now: Uptime) -> bool {
+        self.may_serve_stale(session, now) && !self.inner.cache.forgot_since(then, session.id)
+    }
+
     fn still_good(&self, session: Arc<Session>, now: Uptime) -> Option<Found> {
         let inner = &self.inner;
         if inner.cache.is_fresh(&session, now) {

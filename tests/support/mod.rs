@@ -8,6 +8,7 @@
 //! - [`link`]: a link to a server that can be cut.
 //! - [`postgres`]: a throw-away PostgreSQL server.
 //! - [`database`]: the SQLite file of a gateway, to age and change its rows.
+//! - [`websocket`]: what is said to open one, and frames.
 //! - [`proxy`]: a proxy of somebody else's in front of a gateway.
 //! - [`program`]: the real program as a process of its own.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part of this")]
@@ -26,6 +27,7 @@ pub mod postgres;
 pub mod program;
 pub mod proxy;
 pub mod upstream;
+pub mod websocket;
 
 use std::time::{Duration, Instant};
 

@@ -253,6 +253,11 @@ impl Phases {
         self.response.poll_passed(cx).map(|()| self.awaiting_body.load(Ordering::Relaxed))
     }
 
+    /// Has whoever serves the connection or the stream look at it.
+    pub(in crate::gate) fn wake_connection(&self) {
+        self.connection.wake();
+    }
+
     /// Ready when the connection has to be closed because the client took too long.
     pub fn poll_connection_limit(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.connection.poll_passed(cx)

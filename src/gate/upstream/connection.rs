@@ -14,7 +14,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::Method;
 use http::header::HeaderMap;
 use http_body::{Body as _, Frame};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use super::stream::Stream;
 use crate::clock::Uptime;
@@ -75,7 +75,7 @@ pub(in crate::gate) struct Outgoing {
 impl Outgoing {
     /// A request with its head as written, and the body that the head announces.
     pub(in crate::gate) fn new(head: BytesMut, body: RequestBody, length: BodyLength) -> Self {
-        let body = (length != BodyLength::None).then_some(body);
+        let body = matches!(length, BodyLength::Exactly(_) | BodyLength::Chunked).then_some(body);
         Self { head, body, chunked: length == BodyLength::Chunked }
     }
 
@@ -194,6 +194,11 @@ impl Connection {
                 return Poll::Ready(Some(Err(error.into())));
             }
         }
+    }
+
+    /// The connection itself, for something else than requests, and what was received behind the last response's head.
+    pub(in crate::gate) fn into_stream(self) -> (impl AsyncRead + AsyncWrite + Unpin + Send, BytesMut) {
+        (self.stream, self.received)
     }
 
     /// How much of the response's body is still to come.

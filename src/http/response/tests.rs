@@ -216,3 +216,18 @@ fn connection_cannot_drop_what_delimits_and_describes_the_body() {
     assert_eq!(found.response.headers().len(), 2);
     assert_eq!(found.framing, Framing::Length(5));
 }
+
+#[test]
+fn a_switch_of_protocols_says_to_which_one_if_its_connection_says_so() {
+    let told = |fields: &str| {
+        let found = head(&format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\nbytes")).unwrap().unwrap();
+        let mut names: Vec<_> =
+            found.response.headers().iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();
+        names.sort_unstable();
+        (names.join(" "), found.keep_alive)
+    };
+    let (names, _) =
+        told("Connection: Upgrade, X-Hop\r\nX-Hop: 1\r\nUpgrade: websocket\r\nContent-Length: 5\r\nX-A: b\r\n");
+    assert_eq!(names, "upgrade=websocket x-a=b");
+    assert_eq!(told("Upgrade: websocket\r\n").0, "", "this is about the connection, and it does not say so");
+}

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::Cache;
 use crate::session::SessionId;
 
 /// The last sessions that were forgotten, in order.
@@ -40,6 +41,18 @@ impl Forgotten {
     pub(super) fn since(&self, then: u64, id: SessionId) -> bool {
         let Ok(news) = usize::try_from(self.count.saturating_sub(then)) else { return true };
         news > self.ids.len() || self.ids.iter().rev().take(news).any(|forgotten| *forgotten == id)
+    }
+}
+
+impl Cache {
+    /// How far the record of what was forgotten has come.
+    pub(in crate::sessions) fn forgotten_so_far(&self) -> u64 {
+        self.in_step().now()
+    }
+
+    /// Whether this session was forgotten, or may have been, since the record stood there.
+    pub(in crate::sessions) fn forgot_since(&self, then: u64, id: SessionId) -> bool {
+        self.in_step().since(then, id)
     }
 }
 
