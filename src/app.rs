@@ -16,7 +16,7 @@ use crate::config::{self, AccessLog, AuditSettings, Config, StorePlace, StoreSet
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
 use crate::edge::{Worker, listen};
-use crate::gate::{Assertions, Current, Gate, Pool, Streams};
+use crate::gate::{Assertions, Current, Gate, Pool, Streams, Upstreams};
 use crate::keyring::KeyRing;
 use crate::log::access::AccessWriter;
 use crate::metrics::{SharedMetrics, WorkerMetrics};
@@ -111,6 +111,8 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let (stop_tasks, tasks_stopping) = watch::channel(false);
         let (dying, died) = watch::channel(false);
+        let upstreams = Arc::new(Upstreams::new(&config, count));
+        shared.show_addresses(upstreams.metrics());
         let keys = KeyRing::new(&config.jwt, config.signing.as_ref(), shared.clone());
         let mut tasks = vec![
             side.spawn(sessions.clone().keep_store_up(tasks_stopping.clone())),
@@ -122,6 +124,7 @@ impl App {
             let limits = config.max_sessions.clone();
             tasks.push(side.spawn(sessions.clone().enforce_limits_at_start(limits, tasks_stopping.clone())));
         }
+        tasks.push(side.spawn(upstreams.clone().watch(tasks_stopping.clone())));
         if let Some(sweeping) = sweeping(&config.audit) {
             // It stops with the listeners: what it does can wait, and requests in flight want the store to themselves.
             tasks.push(side.spawn(sessions.clone().sweep(sweeping, stopping.clone())));
@@ -141,13 +144,12 @@ impl App {
         }
         let mut workers = Vec::with_capacity(count);
         for (number, (listeners, metrics)) in sockets.into_iter().zip(metrics).enumerate() {
-            let pool = config.upstreams.iter().map(|upstream| (upstream.max_idle, upstream.keep_alive));
             let gate = Arc::new(Current::new(Gate {
                 config: config.clone(),
                 sessions: sessions.clone(),
                 keys: keys.clone(),
                 assertions: assertions.clone(),
-                pool: Pool::new(pool),
+                pool: Pool::new(&upstreams, number),
                 streams: Arc::new(Streams::default()),
                 deadlines: Arc::new(Deadlines::default()),
                 metrics,

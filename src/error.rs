@@ -131,6 +131,8 @@ codes! {
     KeysUnavailable => "keys_unavailable", 503, Store, Warn, "The keys that signed tokens are checked with cannot be fetched. Try again in a moment.";
     /// The application cannot be reached, or broke off.
     UpstreamUnreachable => "upstream_unreachable", 502, Upstream, Warn, "The application cannot be reached.";
+    /// No address of the application is in use now, or it has as many requests as it may.
+    UpstreamUnavailable => "upstream_unavailable", 503, Upstream, Warn, "The application is not available. Try again in a moment.";
     /// The application did not answer in time.
     UpstreamTimeout => "upstream_timeout", 504, Upstream, Warn, "The application did not answer in time.";
     /// A bug of ours; the log has the details.
@@ -160,12 +162,22 @@ pub struct Problem {
     pub allow: Option<&'static str>,
     /// Since when it is so, for [`Code::SessionExpired`].
     pub since: Option<Timestamp>,
+    /// After how many seconds it may be better, for what is unavailable; `None` is one.
+    pub retry_after: Option<u16>,
 }
 
 impl Problem {
     /// A failure about which there is no more to say than its code.
     pub const fn new(code: Code) -> Self {
-        Self { code, detail: Cow::Borrowed(code.rule().title), field: None, reason: None, allow: None, since: None }
+        Self {
+            code,
+            detail: Cow::Borrowed(code.rule().title),
+            field: None,
+            reason: None,
+            allow: None,
+            since: None,
+            retry_after: None,
+        }
     }
 
     /// A failure with its own sentence.

@@ -37,7 +37,7 @@ use self::exchange::{Exchange, Verdict};
 use self::route::Place;
 pub use self::streams::Streams;
 use self::tunnel::Tunnel;
-pub use self::upstream::Pool;
+pub use self::upstream::{Pool, Upstreams};
 use crate::api;
 use crate::config::Config;
 use crate::deadline::Deadlines;

@@ -4,15 +4,18 @@
 //! load and a store without a locked instruction, and no two cores share a line. `/metrics` sums them when it is asked.
 //! Everything rarer lies in the shared [`SharedMetrics`].
 
+mod address;
 mod cut;
 mod render;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::error::Code;
 use crate::session::{EndReason, SuspendReason};
 
+pub use self::address::{AddressMetrics, LocalGauge};
 pub use self::cut::Cut;
 pub use self::render::render;
 
@@ -324,9 +327,15 @@ pub struct SharedMetrics {
     pub assertions: Counter,
     /// Panics in request handlers, each of which was one request's 500.
     pub panics: Counter,
+    addresses: Mutex<Vec<Arc<AddressMetrics>>>,
 }
 
 impl SharedMetrics {
+    /// Shows these addresses of applications from now on.
+    pub fn show_addresses(&self, addresses: Vec<Arc<AddressMetrics>>) {
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
     /// Counts ended sessions.
     pub fn ended(&self, reason: EndReason) {
         if let Some(counter) = self.ended.get(reason as usize) {

@@ -7,12 +7,18 @@ mod support;
 
 #[path = "upstreams/front.rs"]
 mod front;
+#[path = "upstreams/health.rs"]
+mod health;
+#[path = "upstreams/limits.rs"]
+mod limits;
 #[path = "upstreams/local.rs"]
 mod local;
 #[path = "upstreams/pki.rs"]
 mod pki;
 #[path = "upstreams/secure.rs"]
 mod secure;
+#[path = "upstreams/several.rs"]
+mod several;
 
 /// Settings of an application with these lines, which lets everybody through.
 fn open(lines: &str) -> String {

@@ -211,6 +211,19 @@ fn cases() -> Vec<Case> {
         ("upstream[0].tls_name", "[[upstream]]\nurl = \"https://app.test\"\nca_file = \"{files}/ca.pem\"\ntls_name = \"inner.test\"", shows!(|c| upstream(c).addresses.first().map(|address| address.place.clone())), "Some(Tls { host: \"app.test\", port: 443, name: DnsName(\"inner.test\") })"),
         ("upstream[0].client_cert", "[[upstream]]\nurl = \"https://app.test\"\nca_file = \"{files}/ca.pem\"\nclient_cert = \"{files}/client.pem\"\nclient_key = \"{files}/client.key\"", shows!(|c| upstream(c).tls.as_ref().map(|tls| tls.client.client_auth_cert_resolver.has_certs())), "Some(true)"),
         ("upstream[0].client_key", "[[upstream]]\nurl = \"https://app.test\"\nca_file = \"{files}/ca.pem\"\nclient_cert = \"{files}/client.pem\"\nclient_key = \"{files}/client.key\"", shows!(|c| upstream(c).tls.as_ref().map(|tls| tls.client.client_auth_cert_resolver.has_certs())), "Some(true)"),
+        ("upstream[0].body_timeout", "{upstream}\nbody_timeout = \"7s\"", shows!(|c| upstream(c).body_timeout), "Some(7s)"),
+        ("upstream[0].retry_after", "{upstream}\nretry_after = \"7s\"", shows!(|c| upstream(c).retry_after), "7s"),
+        ("upstream[0].dns_refresh", "{upstream}\ndns_refresh = \"7s\"", shows!(|c| upstream(c).dns_refresh), "Some(7s)"),
+        ("upstream[0].max_connections", "{upstream}\nmax_connections = 7", shows!(|c| upstream(c).max_connections), "7"),
+        ("upstream[0].max_pending", "{upstream}\nmax_pending = 7", shows!(|c| upstream(c).max_pending), "7"),
+        ("upstream[0].health.path", "{upstream}\nhealth = { path = \"/h\" }", shows!(|c| upstream(c).health.as_ref().map(|health| health.target.clone())), "Some(/h)"),
+        ("upstream[0].health.host", "{upstream}\nhealth = { path = \"/h\", host = \"a.test\" }", shows!(|c| upstream(c).health.as_ref().map(|health| health.host.clone())), "Some(Some(\"a.test\"))"),
+        ("upstream[0].health.interval", "{upstream}\nhealth = { path = \"/h\", interval = \"7s\" }", shows!(|c| upstream(c).health.as_ref().map(|health| health.interval)), "Some(7s)"),
+        ("upstream[0].health.timeout", "{upstream}\nhealth = { path = \"/h\", timeout = \"7s\" }", shows!(|c| upstream(c).health.as_ref().map(|health| health.timeout)), "Some(7s)"),
+        ("upstream[0].health.healthy_after", "{upstream}\nhealth = { path = \"/h\", healthy_after = 7 }", shows!(|c| upstream(c).health.as_ref().map(|health| health.healthy_after)), "Some(7)"),
+        ("upstream[0].health.unhealthy_after", "{upstream}\nhealth = { path = \"/h\", unhealthy_after = 7 }", shows!(|c| upstream(c).health.as_ref().map(|health| health.unhealthy_after)), "Some(7)"),
+        ("upstream[0].health.expect", "{upstream}\nhealth = { path = \"/h\", expect = [204] }", shows!(|c| upstream(c).health.as_ref().map(|health| health.expect.clone())), "Some(These([204]))"),
+        ("upstream[0].urls", "[[upstream]]\nurls = [\"http://a.test\", \"unix:/run/app.sock\"]", shows!(|c| upstream(c).addresses.iter().map(ToString::to_string).collect::<Vec<_>>()), "[\"a.test:80\", \"unix:/run/app.sock\"]"),
         ("upstream[0].preserve_host", "{upstream}\npreserve_host = false", shows!(|c| upstream(c).preserve_host), "false"),
         ("upstream[0].connect_timeout", "{upstream}\nconnect_timeout = \"7s\"", shows!(|c| upstream(c).connect_timeout), "7s"),
         ("upstream[0].response_timeout", "{upstream}\nresponse_timeout = \"7s\"", shows!(|c| upstream(c).response_timeout), "7s"),
@@ -302,6 +315,7 @@ fn every_known_key_has_a_case() {
     }
     toml.push_str(&format!("[policy]\n{odd}\n[[service]]\nname = \"a\"\nkey = \"0123456789abcdef\"\n{odd}\n"));
     toml.push_str(&format!("{UPSTREAM}\n{odd}\n{ROUTE}\npath = \"/\"\n{odd}\n{LOGIN}\n{odd}\n"));
+    toml.push_str(&format!("[upstream.health]\npath = \"/h\"\n{odd}\n"));
     toml.push_str(&format!("[[upstream.logout]]\npath = \"/\"\n{odd}\n"));
     toml.push_str(&format!("[[upstream.password_changed]]\npath = \"/\"\n{odd}\n"));
 
@@ -569,5 +583,36 @@ fn roles_are_never_the_clients_to_choose() {
         let faults = faults(&format!("{UPSTREAM}\n{LOGIN}\nroles = {field}"));
         assert_eq!(faults.len(), 1, "{field}: {faults:?}");
         assert!(faults[0].contains("upstream[0].login[0].roles: cannot stand in the request"), "{faults:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_about_the_way_to_an_application_is_told_with_its_key() {
+    for (lines, expected) in [
+        ("url = \"http://a.test\"\nurls = [\"http://b.test\"]", "upstream[0].urls: cannot stand beside url"),
+        ("urls = []", "upstream[0].urls: must name 1 to 64 addresses"),
+        ("urls = \"http://a.test\"", "upstream[0].urls: must be a list"),
+        ("urls = [\"http://a.test\", \"http://a.test:80/\"]", "upstream[0].urls: names a.test:80 twice"),
+        ("urls = [\"http://a.test\", \"ftp://b.test\"]", "upstream[0].urls: \"ftp://b.test\" is not supported"),
+        ("name = \"a\"", "upstream[0].url: is missing"),
+        ("url = \"http://a.test\"\nretry_after = \"31s\"", "upstream[0].retry_after: must be 100ms to 30s"),
+        ("url = \"http://a.test\"\nretry_after = \"0\"", "upstream[0].retry_after: must be 100ms to 30s"),
+        ("url = \"http://a.test\"\nmax_connections = -1", "upstream[0].max_connections: must be a whole number"),
+        ("url = \"http://a.test\"\nbody_timeout = \"1ms\"", "upstream[0].body_timeout: \"1ms\" is too short"),
+        ("url = \"http://a.test\"\nhealth = {}", "upstream[0].health.path: is missing"),
+        ("url = \"http://a.test\"\nhealth = { path = \"h\" }", "upstream[0].health.path: must begin with /"),
+        ("url = \"http://a.test\"\nhealth = { path = \"/\", expect = [] }", "upstream[0].health.expect: must name"),
+        ("url = \"http://a.test\"\nhealth = { path = \"/\", host = \"a b\" }", "upstream[0].health.host: \"a b\" is"),
+        (
+            "url = \"http://a.test\"\nhealth = { path = \"/\", interval = 0 }",
+            "upstream[0].health.interval: cannot be 0",
+        ),
+        ("url = \"http://a.test\"\nhealth = \"/\"", "upstream[0].health: must be a table"),
+    ] {
+        let found = match load(&format!("[[upstream]]\n{lines}\n")) {
+            Ok(_) => panic!("{lines} is no fault"),
+            Err(faults) => faults,
+        };
+        assert!(found.iter().any(|fault| fault.contains(expected)), "{lines}: {found:?}");
     }
 }

@@ -269,7 +269,7 @@ fn purpose(located: &Located<'_>, method: &Method) -> Purpose {
     });
     Purpose::Application {
         name: place.upstream.name.clone(),
-        authority: place.upstream.addresses.first().map(ToString::to_string).unwrap_or_default(),
+        authority: place.upstream.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         route,
         login,
         watched,

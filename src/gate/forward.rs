@@ -25,7 +25,7 @@ use crate::policy::Permit;
 /// Forwards a request that the policy let pass.
 ///
 /// # Errors
-/// [`Code::UpstreamUnreachable`], [`Code::UpstreamTimeout`], and for a login those of creating a session.
+/// [`Code::UpstreamUnreachable`], [`Code::UpstreamUnavailable`], [`Code::UpstreamTimeout`], and for a login those of creating a session.
 pub(super) async fn to(
     client: &Arc<Client>,
     parts: &mut request::Parts,
@@ -66,10 +66,13 @@ pub(super) async fn to(
     let assertion = assertion::of_request(&client.gate, place, permit, &parts.method, &target, exchange)?;
     let names = &client.gate.config.identity;
     let telling = Telling { origin, host: host.as_ref(), names, session, assertion: assertion.as_deref() };
-    let addressed = match &host {
-        Some(host) if place.upstream.preserve_host => host,
+    let (addressed, names_address) = match &host {
+        Some(host) if place.upstream.preserve_host => (host, false),
         // Also for an HTTP/1.0 client that named none.
-        Some(_) | None => &place.upstream.addresses.first().ok_or_else(|| Problem::new(Code::Internal))?.host,
+        Some(_) | None => {
+            let first = place.upstream.addresses.first().ok_or_else(|| Problem::new(Code::Internal))?;
+            (&first.host, place.upstream.addresses.len() > 1)
+        }
     };
     let line = RequestLine { method: &parts.method, target: target.path_and_query(), host: addressed };
     let length = if exchange.asked.is_some() { BodyLength::WebSocket } else { length(&body, &parts.headers) };
@@ -78,7 +81,7 @@ pub(super) async fn to(
 
     let asks_for_login = length == BodyLength::None
         && login_page::is_asked_for(place, permit, &parts.method, target.path(), &parts.headers);
-    let outgoing = Outgoing::new(head, body, length);
+    let outgoing = Outgoing::new(head, body, length).naming_address(names_address);
     let mut response = exchanged(client, place, &parts.method, outgoing, permit, exchange).await?;
     if asks_for_login
         && login_page::leads_in_a_circle(place.upstream, target.path(), [host.as_ref(), Some(addressed)], &response)
@@ -87,7 +90,7 @@ pub(super) async fn to(
         let mut head = BytesMut::with_capacity(HEAD);
         forwarding::write_request_head(&mut head, line, &parts.headers, &telling, BodyLength::None);
         exchange.waited = true;
-        let outgoing = Outgoing::bodiless(head);
+        let outgoing = Outgoing::bodiless(head).naming_address(names_address);
         response = Box::pin(exchanged(client, place, &parts.method, outgoing, permit, exchange)).await?;
     }
     match before {

@@ -136,7 +136,7 @@ impl Tunnel {
         let Self { opened: Opened { connection, upstream, idle_timeout }, exchange } = *self;
         // It is there when the protocol has ended in order; else the client is gone.
         let Some((client, early)) = connection.await.ok().and_then(transport) else { return };
-        let (upstream, received) = upstream.into_stream();
+        let (upstream, received, _in_use) = upstream.into_stream();
         copy::both_ways((client, early), (upstream, received), exchange, idle_timeout).await;
     }
 }

@@ -102,7 +102,7 @@ fn framed(
             headers.insert(ALLOW, HeaderValue::from_static(problem.allow.unwrap_or_default()));
         }
         StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(RETRY_AFTER, HeaderValue::from(problem.retry_after.unwrap_or(1)));
         }
         _ => {}
     }

@@ -1,10 +1,11 @@
 //! The figures as Prometheus reads them (text exposition format 0.0.4).
 
 use std::fmt::{Display, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::{
-    BOUNDS, Counter, Cut, Histogram, LocalCounter, LocalHistogram, Lookup, SharedMetrics, StoreCall, WorkerMetrics,
+    AddressMetrics, BOUNDS, Counter, Cut, Histogram, LocalCounter, LocalHistogram, Lookup, SharedMetrics, StoreCall,
+    WorkerMetrics,
 };
 use crate::error::Code;
 use crate::session::{EndReason, SuspendReason};
@@ -69,6 +70,8 @@ pub fn render(workers: &[Arc<WorkerMetrics>], shared: &SharedMetrics) -> String 
     page.streams(workers);
 
     page.shared(shared);
+    let addresses = shared.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    page.addresses(&addresses);
     page.0
 }
 
@@ -177,6 +180,35 @@ impl Page {
         }
     }
 
+    fn addresses(&mut self, addresses: &[Arc<AddressMetrics>]) {
+        for (name, kind, help, pick) in [
+            (
+                "gateway_upstream_up",
+                "gauge",
+                "1 while requests are sent to this address of an application.",
+                (|address| address.up.get()) as fn(&AddressMetrics) -> i64,
+            ),
+            (
+                "gateway_upstream_requests_in_flight",
+                "gauge",
+                "Requests on their way at this address of an application.",
+                |address| address.in_flight.iter().map(|worker| worker.get().cast_signed()).sum(),
+            ),
+            (
+                "gateway_upstream_failures_total",
+                "counter",
+                "Connections to this address of an application that could not be made, and health checks that failed.",
+                |address| address.failures.get().cast_signed(),
+            ),
+        ] {
+            self.head(name, kind, help);
+            for address in addresses {
+                let (upstream, place) = (escaped(&address.upstream), escaped(&address.address));
+                self.line(name, &[("upstream", &upstream), ("address", &place)], pick(address));
+            }
+        }
+    }
+
     fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
         self.head(name, "counter", help);
         self.line(name, &[], counter.get());
@@ -187,7 +219,7 @@ impl Page {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    /// Label values are names of ours: they need no escaping.
+    /// Label values are names of ours, or escaped.
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.0.push_str(name);
         for (position, (label, text)) in labels.iter().enumerate() {
@@ -208,6 +240,11 @@ impl Page {
         self.line(&format!("{name}_sum"), &labels, seconds(sum_micros));
         self.line(&format!("{name}_count"), &labels, total);
     }
+}
+
+/// A label's value that an operator chose.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn seconds(micros: u64) -> String {

@@ -124,17 +124,16 @@ fn hook(table: &mut Table, default: StatusSet) -> Option<Hook> {
     }
     let place = table.optional("path", path);
     let method = table.get("method", Method::POST, method);
-    let success = table.get("success", default, |value| {
-        let status = |value: &Value| {
-            let number = value.to_i128().and_then(|number| u16::try_from(number).ok());
-            number.filter(|status| (200..600).contains(status)).ok_or_else(|| "must be statuses: [302, 303]".to_owned())
-        };
-        let statuses = list(value, status)?;
-        if statuses.is_empty() {
-            Err("must name at least one status".to_owned())
-        } else {
-            Ok(StatusSet::These(statuses))
-        }
-    });
+    let success = table.get("success", default, statuses);
     Some(Hook { path: place?, method, success })
+}
+
+/// A list of response statuses.
+pub(super) fn statuses(value: &Value) -> Result<StatusSet, String> {
+    let status = |value: &Value| {
+        let number = value.to_i128().and_then(|number| u16::try_from(number).ok());
+        number.filter(|status| (200..600).contains(status)).ok_or_else(|| "must be statuses: [302, 303]".to_owned())
+    };
+    let statuses = list(value, status)?;
+    if statuses.is_empty() { Err("must name at least one status".to_owned()) } else { Ok(StatusSet::These(statuses)) }
 }

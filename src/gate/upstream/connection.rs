@@ -6,30 +6,29 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::Method;
-use http::header::HeaderMap;
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
+use super::limit::Room;
+use super::outgoing::{Outgoing, Upload};
+use super::pool::Use;
 use super::stream::Stream;
 use crate::clock::Uptime;
-use crate::gate::body::{Cause, RequestBody};
+use crate::deadline::Deadline;
+use crate::gate::body::Cause;
 use crate::gate::client::Phases;
-use crate::http::forwarding::BodyLength;
 use crate::http::response::{self, Framing, Head, Malformed, Piece};
 
 /// How much is read at a time: enough for a head and a small body, and few system calls for a large one.
 const READ: usize = 16 * 1024;
 const READ_BODY: usize = 128 * 1024;
-/// A piece of a request's body up to this size is copied behind what is to be sent before it; a larger one is sent from
-/// where it lies.
-const COPY: usize = 8 * 1024;
-
 /// One connection to an application.
 #[derive(Debug)]
 pub(in crate::gate) struct Connection {
@@ -39,50 +38,17 @@ pub(in crate::gate) struct Connection {
     upload: Upload,
     framing: Framing,
     keep_alive: bool,
-    /// The application this connection leads to, by its place in the configuration.
+    /// The application this connection leads to, by its place in the configuration,
     pub(super) upstream: usize,
+    /// and the address, by its place among those of the application.
+    pub(super) address: usize,
+    /// The other end, unless it is on this machine.
+    pub(super) peer: Option<SocketAddr>,
+    using: Use,
+    /// The longest that a body may pause.
+    pause: Option<(Deadline, Duration)>,
     /// When it was put into the pool.
     pub(super) resting_since: Uptime,
-}
-
-/// The request on its way out.
-#[derive(Debug, Default)]
-struct Upload {
-    /// What is to be written first,
-    head: BytesMut,
-    /// then this,
-    piece: Bytes,
-    /// then this,
-    tail: &'static [u8],
-    /// and then what the client still sends.
-    body: Option<RequestBody>,
-    chunked: bool,
-    begun: bool,
-    /// What had left on the connection before.
-    sent_before: u64,
-    /// The application takes no more; it may still have an answer.
-    cut_short: bool,
-}
-
-/// A request as it goes out.
-#[derive(Debug)]
-pub(in crate::gate) struct Outgoing {
-    head: BytesMut,
-    body: Option<RequestBody>,
-    chunked: bool,
-}
-
-impl Outgoing {
-    /// A request with its head as written, and the body that the head announces.
-    pub(in crate::gate) fn new(head: BytesMut, body: RequestBody, length: BodyLength) -> Self {
-        let body = matches!(length, BodyLength::Exactly(_) | BodyLength::Chunked).then_some(body);
-        Self { head, body, chunked: length == BodyLength::Chunked }
-    }
-
-    /// A request without a body.
-    pub(in crate::gate) const fn bodiless(head: BytesMut) -> Self {
-        Self { head, body: None, chunked: false }
-    }
 }
 
 /// Why there is no response.
@@ -108,13 +74,22 @@ pub(in crate::gate) enum BodyFailure {
     /// The connection broke.
     #[error("the connection to the application broke")]
     Broke(#[from] io::Error),
+    /// Nothing came for too long.
+    #[error("nothing came for longer than body_timeout")]
+    Stalled,
     /// Its framing is broken.
     #[error(transparent)]
     Malformed(#[from] Malformed),
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, upstream: usize) -> Self {
+    /// A connection over `stream` to an application and one of its addresses, by their places.
+    pub(super) fn new(
+        (stream, peer): (Stream, Option<SocketAddr>),
+        (upstream, address): (usize, usize),
+        using: Use,
+        pause: Option<(Deadline, Duration)>,
+    ) -> Self {
         Self {
             stream,
             received: BytesMut::new(),
@@ -123,8 +98,28 @@ impl Connection {
             framing: Framing::Length(0),
             keep_alive: true,
             upstream,
+            address,
+            peer,
+            using,
+            pause,
             resting_since: Uptime::from_micros(0),
         }
+    }
+
+    /// It is about to serve a request, which holds this place.
+    pub(super) fn begin(&mut self, room: Option<Room>) {
+        self.using.begin(room);
+    }
+
+    /// It is not going to serve the request; the place is for another connection.
+    pub(super) fn give_up(mut self: Box<Self>) -> Option<Room> {
+        self.using.end()
+    }
+
+    /// It has served its request.
+    pub(super) fn rest(&mut self, now: Uptime) {
+        drop(self.using.end());
+        self.resting_since = now;
     }
 
     /// Sends a request and waits for the head of the response.
@@ -137,9 +132,10 @@ impl Connection {
         method: &Method,
         phases: &Phases,
     ) -> Result<http::Response<()>, Failure> {
-        let Outgoing { head, body, chunked } = outgoing;
+        let Outgoing { head, body, chunked, names_address } = outgoing;
         self.keep_alive = false;
-        self.upload = Upload { head, body, chunked, sent_before: self.stream.sent(), ..Upload::default() };
+        self.upload =
+            Upload { head, body, chunked, names_address, sent_before: self.stream.sent(), ..Upload::default() };
         let head = poll_fn(|cx| match self.poll_head(cx, method) {
             Poll::Pending => phases.poll_response_limit(cx).map(|waiting_for_client| {
                 Err(if waiting_for_client { Failure::ClientStalled } else { Failure::TimedOut })
@@ -184,21 +180,54 @@ impl Connection {
         }
         loop {
             match self.framing.take(&mut self.received, self.closed) {
-                Ok(Some(Piece::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Some(Piece::Data(data))) => {
+                    self.moved();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
                 Ok(Some(Piece::Trailers(trailers))) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-                Ok(Some(Piece::End)) => return Poll::Ready(None),
+                Ok(Some(Piece::End)) => {
+                    self.moved();
+                    return Poll::Ready(None);
+                }
                 Ok(None) => {}
                 Err(malformed) => return Poll::Ready(Some(Err(malformed.into()))),
             }
-            if let Err(error) = ready!(self.poll_receive(cx, READ_BODY)) {
-                return Poll::Ready(Some(Err(error.into())));
+            match self.poll_receive(cx, READ_BODY) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Pending => {
+                    ready!(self.poll_pause(cx));
+                    return Poll::Ready(Some(Err(BodyFailure::Stalled)));
+                }
             }
         }
     }
 
-    /// The connection itself, for something else than requests, and what was received behind the last response's head.
-    pub(in crate::gate) fn into_stream(self) -> (impl AsyncRead + AsyncWrite + Unpin + Send, BytesMut) {
-        (self.stream, self.received)
+    /// The connection itself, for something else than requests, what was received behind the last response's head, and what
+    /// counts it as in use until that is dropped.
+    pub(in crate::gate) fn into_stream(self) -> (impl AsyncRead + AsyncWrite + Unpin + Send, BytesMut, Use) {
+        (self.stream, self.received, self.using)
+    }
+
+    /// A piece of the body is here.
+    fn moved(&self) {
+        if let Some((limit, _)) = &self.pause {
+            limit.disarm();
+        }
+    }
+
+    /// Ready when the application has sent nothing for too long. While the client still sends, it is not waited for alone.
+    fn poll_pause(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((limit, longest)) = self.pause.as_ref().filter(|_| self.upload.body.is_none()) else {
+            return Poll::Pending;
+        };
+        if limit.poll_passed(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !limit.is_armed() {
+            limit.arm(*longest);
+        }
+        Poll::Pending
     }
 
     /// How much of the response's body is still to come.
@@ -230,8 +259,9 @@ impl Connection {
                     Ok(0) => return Poll::Ready(Err(Failure::Broke(io::ErrorKind::WriteZero.into()))),
                     Ok(written) => upload.written(written),
                     Err(_) if !upload.begun && self.stream.sent() == upload.sent_before => {
-                        let Upload { head, body, chunked, .. } = std::mem::take(upload);
-                        return Poll::Ready(Err(Failure::Unstarted(Box::new(Outgoing { head, body, chunked }))));
+                        let Upload { head, body, chunked, names_address, .. } = std::mem::take(upload);
+                        let unsent = Outgoing { head, body, chunked, names_address };
+                        return Poll::Ready(Err(Failure::Unstarted(Box::new(unsent))));
                     }
                     // It closed, but may have said why before: the response is read to its end.
                     Err(_) => {
@@ -274,57 +304,5 @@ impl Connection {
 
         let may_trust = !self.stream.has_heard() && now.since(self.resting_since) < REST;
         may_trust || self.stream.is_quiet()
-    }
-}
-
-impl Upload {
-    fn is_pending(&self) -> bool {
-        self.head.has_remaining() || self.piece.has_remaining() || !self.tail.is_empty()
-    }
-
-    fn written(&mut self, mut bytes: usize) {
-        self.begun = true;
-        let mut taken = bytes.min(self.head.len());
-        self.head.advance(taken);
-        bytes -= taken;
-        taken = bytes.min(self.piece.len());
-        self.piece.advance(taken);
-        bytes -= taken;
-        self.tail = self.tail.get(bytes..).unwrap_or_default();
-    }
-
-    fn add(&mut self, frame: Frame<Bytes>) {
-        let data = match frame.into_data() {
-            // An empty chunk would be the last one.
-            Ok(data) if data.is_empty() => return,
-            Ok(data) => data,
-            Err(frame) => return self.finish(frame.into_trailers().ok()),
-        };
-        if self.chunked {
-            self.head.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-            self.tail = b"\r\n";
-        }
-        if data.len() <= COPY {
-            self.head.extend_from_slice(&data);
-            self.head.extend_from_slice(std::mem::take(&mut self.tail));
-        } else {
-            self.piece = data;
-        }
-    }
-
-    /// The client has sent everything.
-    fn finish(&mut self, trailers: Option<HeaderMap>) {
-        self.body = None;
-        if !self.chunked {
-            return;
-        }
-        self.head.extend_from_slice(b"0\r\n");
-        for (name, value) in trailers.iter().flatten() {
-            self.head.extend_from_slice(name.as_str().as_bytes());
-            self.head.extend_from_slice(b": ");
-            self.head.extend_from_slice(value.as_bytes());
-            self.head.extend_from_slice(b"\r\n");
-        }
-        self.head.extend_from_slice(b"\r\n");
     }
 }
