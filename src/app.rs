@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::config::{self, AccessLog, AuditSettings, Config, StorePlace, StoreSettings};
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
+use crate::edge::tls::{Tls, TlsError};
 use crate::edge::{Worker, listen};
 use crate::gate::{Assertions, Current, Gate, Pool, Streams, Upstreams};
 use crate::keyring::KeyRing;
@@ -42,6 +43,8 @@ pub struct App {
     access: Option<AccessWriter>,
     addresses: Vec<SocketAddr>,
     ops_address: Option<SocketAddr>,
+    redirect_addresses: Vec<SocketAddr>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// Why a gateway could not be started.
@@ -57,6 +60,9 @@ pub enum StartError {
         /// The cause.
         source: io::Error,
     },
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(TlsError),
     /// The store's settings cannot work.
     #[error("{}", crate::error::causes(.0))]
     Store(#[source] StoreError),
@@ -92,7 +98,11 @@ impl App {
         let config = Arc::new(config);
         mention_guesses(&config);
         let count = workers(&config);
-        let (sockets, addresses) = listeners(&config, count)?;
+        let shared = Arc::new(SharedMetrics::default());
+        let tls = tls(&config, &shared)?;
+        let (sockets, addresses) = listeners("server.listen", &config.server.listen, count)?;
+        let (redirects, redirect_addresses) =
+            listeners("server.redirect_listen", &config.server.redirect_listen, count)?;
         let side = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(SIDE_THREADS)
             .thread_name("side")
@@ -104,7 +114,6 @@ impl App {
             AccessLog::Off | AccessLog::Stdout => StartError::System(source),
         })?;
 
-        let shared = Arc::new(SharedMetrics::default());
         let store = side.block_on(async { Store::open(&place(&config.store)) }).map_err(StartError::Store)?;
         store.claim().map_err(StartError::Store)?;
         let sessions = Sessions::new(store, side.handle().clone(), settings(&config), shared.clone());
@@ -120,6 +129,9 @@ impl App {
             side.spawn(sessions.clone().follow_clock(tasks_stopping.clone())),
             side.spawn(sessions.clone().write_touches(tasks_stopping.clone())),
         ];
+        if let Some(tls) = tls.clone() {
+            tasks.push(side.spawn(tls.watch(stopping.clone())));
+        }
         if config.max_sessions.enforce_on_reload {
             let limits = config.max_sessions.clone();
             tasks.push(side.spawn(sessions.clone().enforce_limits_at_start(limits, tasks_stopping.clone())));
@@ -143,7 +155,8 @@ impl App {
             side.spawn(Ops { workers, shared, sessions, stop }.serve(listener));
         }
         let mut workers = Vec::with_capacity(count);
-        for (number, (listeners, metrics)) in sockets.into_iter().zip(metrics).enumerate() {
+        let sockets = sockets.into_iter().zip(redirects);
+        for (number, ((listeners, redirects), metrics)) in sockets.zip(metrics).enumerate() {
             let gate = Arc::new(Current::new(Gate {
                 config: config.clone(),
                 sessions: sessions.clone(),
@@ -159,11 +172,24 @@ impl App {
                 generation: 0,
             }));
             // Each listener holds the place of the connection that it waits for.
-            let max_connections = config.server.max_connections.div_ceil(count).max(listeners.len());
-            let worker = Worker { gate, listeners, max_connections, stop: stopping.clone() };
+            let max_connections = config.server.max_connections.div_ceil(count).max(listeners.len() + redirects.len());
+            let tls = tls.clone();
+            let worker = Worker { gate, listeners, tls, redirects, max_connections, stop: stopping.clone() };
             workers.push(spawn(number, worker, dying.clone())?);
         }
-        Ok(Self { side, stop, stop_tasks, died, workers, tasks, access, addresses, ops_address })
+        Ok(Self {
+            side,
+            stop,
+            stop_tasks,
+            died,
+            workers,
+            tasks,
+            access,
+            addresses,
+            ops_address,
+            redirect_addresses,
+            tls,
+        })
     }
 
     /// The addresses that it listens on, in the order of the settings.
@@ -174,6 +200,19 @@ impl App {
     /// The address of the operator's listener.
     pub const fn ops_address(&self) -> Option<SocketAddr> {
         self.ops_address
+    }
+
+    /// The addresses on which it sends clients to https, in the order of the settings.
+    pub fn redirect_addresses(&self) -> &[SocketAddr] {
+        &self.redirect_addresses
+    }
+
+    /// Reads again what can change while the gateway runs: the files of certificates. It returns before that is done; what
+    /// cannot be used is logged and leaves in force what there was.
+    pub fn reload(&self) {
+        if let Some(tls) = self.tls.clone() {
+            self.side.spawn_blocking(move || tls.reload());
+        }
     }
 
     /// Makes something that belongs to the side runtime, such as a signal handler.
@@ -196,7 +235,7 @@ impl App {
     /// Stops: listeners first, then requests in flight within the drain time, then the last uses of sessions and the
     /// last lines of the log.
     pub fn stop(self) {
-        let Self { side, stop, stop_tasks, died: _, workers, tasks, access, addresses: _, ops_address: _ } = self;
+        let Self { side, stop, stop_tasks, workers, tasks, access, .. } = self;
         stop.send_replace(true);
         for worker in workers {
             // A panic of its own was logged by the panic hook.
@@ -248,18 +287,29 @@ fn workers(config: &Config) -> usize {
     config.server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// What the public listeners speak TLS with, and a word on what is not as it should be.
+fn tls(config: &Config, shared: &Arc<SharedMetrics>) -> Result<Option<Arc<Tls>>, StartError> {
+    let Some(settings) = &config.server.tls else { return Ok(None) };
+    let tls = Tls::load(settings, config.server.http2, shared.clone()).map_err(StartError::Tls)?;
+    for remark in tls.remarks() {
+        tracing::warn!("{remark}");
+    }
+    Ok(Some(Arc::new(tls)))
+}
+
 type Sockets = Vec<Vec<std::net::TcpListener>>;
 
-/// For each worker its own socket on every address.
-fn listeners(config: &Config, workers: usize) -> Result<(Sockets, Vec<SocketAddr>), StartError> {
+/// For each worker its own socket on every address that the setting `key` names.
+fn listeners(
+    key: &'static str,
+    wanted: &[SocketAddr],
+    workers: usize,
+) -> Result<(Sockets, Vec<SocketAddr>), StartError> {
     let mut sockets: Sockets = (0..workers).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
-    for address in &config.server.listen {
-        let (bound, actual) = listen::bind(*address, workers).map_err(|source| StartError::Listen {
-            key: "server.listen",
-            address: *address,
-            source,
-        })?;
+    for address in wanted {
+        let (bound, actual) =
+            listen::bind(*address, workers).map_err(|source| StartError::Listen { key, address: *address, source })?;
         addresses.push(actual);
         for (own, socket) in sockets.iter_mut().zip(bound) {
             own.push(socket);

@@ -16,6 +16,7 @@ mod reload;
 mod server;
 mod session;
 mod sources;
+mod tls;
 pub mod units;
 mod upstream;
 
@@ -34,6 +35,7 @@ pub use self::reader::Fault;
 pub use self::server::Server;
 pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
+pub use self::tls::{CertificateFiles, ClientAuth, TlsSettings, TlsVersion};
 pub use self::upstream::{
     Address, Deliver, Field, Health, Hook, LONGEST_PAUSE, Login, OnReject, PasswordChange, Place, Route, RoutePath,
     StatusSet, Upstream, UpstreamTls, WebSocketAccess, WebSockets,

@@ -1,14 +1,16 @@
 //! The public side: worker threads, each with its own listeners, runtime and connections.
 //!
 //! Every worker listens on every address through `SO_REUSEPORT`, so the kernel spreads new connections over the workers
-//! and a connection stays with its worker for life: no work stealing, no lock between workers. `accept` takes connections, `conn`
-//! serves one; [`ops`] is the operator's side, on a listener of its own.
+//! and a connection stays with its worker for life: no work stealing, no lock between workers. `accept` takes connections, [`tls`]
+//! goes between the socket and `conn`, which serves one; `redirect` sends clients to https. [`ops`] is the operator's side, on a listener of its own.
 
 mod accept;
 mod conn;
 mod http2;
 pub mod listen;
 pub mod ops;
+mod redirect;
+pub mod tls;
 mod watched;
 
 use std::io;
@@ -18,6 +20,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use self::accept::Entry;
+use self::tls::Tls;
 use crate::clock;
 use crate::deadline::TICK;
 use crate::gate::Current;
@@ -34,6 +38,10 @@ pub struct Worker {
     pub gate: Arc<Current>,
     /// Its own sockets, one for each address.
     pub listeners: Vec<std::net::TcpListener>,
+    /// With what its clients speak TLS; `None` is plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+    /// Its own sockets on which clients are sent to https.
+    pub redirects: Vec<std::net::TcpListener>,
     /// The most connections that it has open at a time.
     pub max_connections: usize,
     /// Turns true when it shall stop.
@@ -59,14 +67,15 @@ impl Worker {
     }
 
     async fn serve(self) -> io::Result<()> {
-        let Self { gate, listeners, max_connections, stop } = self;
+        let Self { gate, listeners, tls, redirects, max_connections, stop } = self;
         let ticking = tokio::spawn(tick(gate.clone()));
         let watching = tokio::spawn(keep_watch(gate.clone()));
         let room = Arc::new(Semaphore::new(max_connections));
         let mut accepting = Vec::new();
-        for listener in listeners {
+        let served = listeners.into_iter().map(|listener| (listener, tls.clone().map_or(Entry::Plain, Entry::Tls)));
+        for (listener, entry) in served.chain(redirects.into_iter().map(|listener| (listener, Entry::Redirect))) {
             let listener = TcpListener::from_std(listener)?;
-            accepting.push(tokio::spawn(accept::until(listener, gate.clone(), room.clone(), stop.clone())));
+            accepting.push(tokio::spawn(accept::until(listener, entry, gate.clone(), room.clone(), stop.clone())));
         }
         // The listeners close first: a new connection then goes to another gateway, if there is one.
         for task in accepting {

@@ -6,6 +6,7 @@
 
 mod address;
 mod cut;
+mod handshake;
 mod render;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use crate::session::{EndReason, SuspendReason};
 
 pub use self::address::{AddressMetrics, LocalGauge};
 pub use self::cut::Cut;
+pub use self::handshake::{Handshake, HandshakeFailure};
 pub use self::render::render;
 
 /// A counter that one thread writes and any thread reads.
@@ -214,6 +216,10 @@ pub struct WorkerMetrics {
     pub upstream_reused: LocalCounter,
     /// Requests sent a second time because a kept-alive connection turned out closed before they started.
     pub upstream_retried: LocalCounter,
+    tls_handshakes: [LocalCounter; Handshake::ALL.len()],
+    tls_failures: [LocalCounter; HandshakeFailure::ALL.len()],
+    /// Requests without TLS that were sent to https.
+    pub https_redirects: LocalCounter,
 }
 
 impl WorkerMetrics {
@@ -228,6 +234,20 @@ impl WorkerMetrics {
     pub fn cut(&self, is_tunnel: bool, why: Cut) {
         let counters = if is_tunnel { &self.cut_tunnels } else { &self.cut_responses };
         if let Some(counter) = counters.get(why as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Counts a client with which TLS was agreed on.
+    pub fn tls_established(&self, how: Handshake) {
+        if let Some(counter) = self.tls_handshakes.get(how as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Counts a client with which it was not.
+    pub fn tls_failed(&self, why: HandshakeFailure) {
+        if let Some(counter) = self.tls_failures.get(why as usize) {
             counter.increment();
         }
     }
@@ -325,6 +345,14 @@ pub struct SharedMetrics {
     pub jwks_keys: Gauge,
     /// Assertions signed for applications.
     pub assertions: Counter,
+    /// When the first of the certificates ends, in seconds of Unix time; 0 without TLS.
+    pub tls_expiry: Gauge,
+    /// Files of certificates that could not be used when they were read last, so that what was read before is in force.
+    pub tls_outdated: Gauge,
+    /// Times that all files of certificates were read again.
+    pub tls_reloads: Counter,
+    /// Times that some of them could not be used.
+    pub tls_reload_failures: Counter,
     /// Panics in request handlers, each of which was one request's 500.
     pub panics: Counter,
     addresses: Mutex<Vec<Arc<AddressMetrics>>>,

@@ -17,7 +17,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use self::sample::SampleApp;
-use super::serve::until_stopped;
+use super::serve::{OnHangup, until_stopped};
 use super::{EXIT_CONFIG, complain, refuse, say};
 use crate::app::{App, StartError};
 use crate::config::{Config, Invalid, Overrides, Sources};
@@ -48,7 +48,7 @@ pub(super) fn run(listen: Option<String>) -> ExitCode {
             if !wait_until_ready(&app) {
                 complain("the store does not come up; see the messages above");
             }
-            until_stopped(app, |app| {
+            until_stopped(app, OnHangup::End, |app| {
                 let gateway = app.addresses().first().copied().map_or_else(|| sample.address(), reachable);
                 for line in tour::introduction(gateway, app.ops_address(), sample.address(), directory.path()) {
                     say(&line);

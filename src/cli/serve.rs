@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{EXIT_CONFIG, EXIT_TEMPORARY, complain, refuse};
 use crate::app::{App, StartError};
@@ -20,15 +20,18 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         tracing::info!(file = %file.display(), "settings read");
     }
     match App::start(config) {
-        Ok(app) => until_stopped(app, announce),
+        Ok(app) => until_stopped(app, OnHangup::Reload, announce),
         Err(error) => {
-            complain(&error.to_string());
+            for line in error.to_string().lines() {
+                complain(line);
+            }
             match error {
                 // It may be the one that this one is to take the place of.
                 StartError::Store(StoreError::InUse(_)) => ExitCode::from(EXIT_TEMPORARY),
-                StartError::Listen { .. } | StartError::Store(_) | StartError::AccessLog { .. } => {
-                    ExitCode::from(EXIT_CONFIG)
-                }
+                StartError::Listen { .. }
+                | StartError::Tls(_)
+                | StartError::Store(_)
+                | StartError::AccessLog { .. } => ExitCode::from(EXIT_CONFIG),
                 StartError::System(_) => ExitCode::FAILURE,
             }
         }
@@ -39,17 +42,29 @@ fn announce(app: &App) {
     for address in app.addresses() {
         tracing::info!(%address, "listening");
     }
+    for address in app.redirect_addresses() {
+        tracing::info!(%address, "sending to https");
+    }
     if let Some(address) = app.ops_address() {
         tracing::info!(%address, "metrics and health");
     }
     notify(&[sd_notify::NotifyState::Ready]);
 }
 
+/// What SIGHUP does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnHangup {
+    /// Lets the gateway read again what can change while it runs.
+    Reload,
+    /// Ends it, as it ends any program whose terminal is closed.
+    End,
+}
+
 /// Serves until SIGTERM or SIGINT, then drains. `announce` is called when a signal would be heard: whoever learns that we
 /// are ready may stop us at once, and a signal without a handler would end us without a drain.
-pub(super) fn until_stopped(app: App, announce: impl FnOnce(&App)) -> ExitCode {
-    let asked_to_stop = match app.within(asked_to_stop) {
-        Ok(asked_to_stop) => asked_to_stop,
+pub(super) fn until_stopped(app: App, on_hangup: OnHangup, announce: impl FnOnce(&App)) -> ExitCode {
+    let signals = match app.within(|| Signals::receive(on_hangup)) {
+        Ok(signals) => signals,
         Err(error) => {
             complain(&format!("signals cannot be received: {error}"));
             app.stop();
@@ -57,7 +72,10 @@ pub(super) fn until_stopped(app: App, announce: impl FnOnce(&App)) -> ExitCode {
         }
     };
     announce(&app);
-    let told = app.wait(asked_to_stop);
+    let told = app.wait(signals.until_stop(|| {
+        tracing::info!("SIGHUP: reading certificates again");
+        app.reload();
+    }));
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: no new connections; requests in flight may finish");
     app.stop();
@@ -70,16 +88,39 @@ pub(super) fn until_stopped(app: App, announce: impl FnOnce(&App)) -> ExitCode {
     }
 }
 
-/// Ready when SIGTERM or SIGINT has come. They are received from the call on, not only from the first poll.
-fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+/// The signals that we answer to. They are received from the beginning on, not only from the first look at them.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    fn receive(on_hangup: OnHangup) -> std::io::Result<Self> {
+        let hangup = match on_hangup {
+            OnHangup::Reload => Some(signal(SignalKind::hangup())?),
+            OnHangup::End => None,
+        };
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup })
+    }
+
+    /// Ready when SIGTERM or SIGINT has come; `reload` is called for each SIGHUP before that.
+    async fn until_stop(mut self, reload: impl Fn()) {
+        loop {
+            let hangup = async {
+                match &mut self.hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = hangup => reload(),
+            }
         }
-    })
+    }
 }
 
 /// Tells systemd, when it is there.

@@ -21,6 +21,8 @@ impl Config {
         let (server, was) = (&self.server, &running.server);
         keep("server.listen", alike(&server.listen, &was.listen));
         keep("server.ops_listen", alike(&server.ops_listen, &was.ops_listen));
+        keep("server.tls", server.tls == was.tls);
+        keep("server.redirect_listen", server.redirect_listen == was.redirect_listen);
         keep("server.workers", server.workers == was.workers);
         keep("server.max_connections", server.max_connections == was.max_connections);
         keep("store", alike(&self.store, &running.store) && is_same_place(&self.store.place, &running.store.place));
@@ -38,7 +40,9 @@ impl Config {
         }
         let server = Server {
             listen: was.listen.clone(),
-            ops_listen: was.ops_listen.clone(),
+            ops_listen: was.ops_listen,
+            tls: was.tls.clone(),
+            redirect_listen: was.redirect_listen.clone(),
             workers: was.workers,
             max_connections: was.max_connections,
             ..self.server

@@ -6,6 +6,7 @@ use std::time::Duration;
 use figment::value::Value;
 
 use super::reader::{Table, list, text};
+use super::tls::{self, TlsSettings};
 use super::units;
 use crate::http::client::TrustedProxies;
 
@@ -40,6 +41,10 @@ pub struct Server {
     pub http2_max_streams: u32,
     /// The most open client connections, over all workers; more wait in the listener's backlog.
     pub max_connections: usize,
+    /// How the listeners speak TLS; `None` is plain HTTP.
+    pub tls: Option<TlsSettings>,
+    /// The addresses on which every request is sent to https.
+    pub redirect_listen: Vec<SocketAddr>,
 }
 
 pub(super) fn read(mut table: Table) -> Option<Server> {
@@ -58,6 +63,11 @@ pub(super) fn read(mut table: Table) -> Option<Server> {
     let ops_listen = table.get("ops_listen", Some(SocketAddr::from(([127, 0, 0, 1], 9090))), |value| {
         if value.as_str() == Some("") { Ok(None) } else { Ok(address(value)?.first().copied()) }
     });
+    let tls = tls::read(&mut table);
+    let redirect_listen = table.get("redirect_listen", Vec::new(), addresses);
+    if !redirect_listen.is_empty() && tls.is_none() && !table.has("tls") {
+        table.fault("redirect_listen", "needs [[server.tls]]: it sends clients to https");
+    }
     let workers = table.count("workers", 0, 0..=MAX_WORKERS);
     Some(Server {
         ops_listen,
@@ -81,7 +91,14 @@ pub(super) fn read(mut table: Table) -> Option<Server> {
         http2_max_streams: u32::try_from(table.count("http2_max_streams", 128, 1..=MAX_STREAMS)).unwrap_or(u32::MAX),
         max_connections: table.count("max_connections", 10_000, 1..=MAX_CONNECTIONS),
         listen: listen?,
+        tls,
+        redirect_listen,
     })
+}
+
+/// One address or a list of them, which may be empty.
+fn addresses(value: &Value) -> Result<Vec<SocketAddr>, String> {
+    if value.as_array().is_some() { Ok(list(value, address)?.concat()) } else { address(value) }
 }
 
 fn address(value: &Value) -> Result<Vec<SocketAddr>, String> {

@@ -86,6 +86,7 @@ fn settings(toml: &str) -> String {
     toml.replace("{upstream}", UPSTREAM)
         .replace("{route}", ROUTE)
         .replace("{login}", LOGIN)
+        .replace("{tls}", "[[server.tls]]\ncert = \"a.pem\"\nkey = \"a.key\"")
         .replace("{signing}", "[signing]\nkey = \"{private}\"")
         .replace("{private}", PRIVATE_KEY)
         .replace("{public}", PUBLIC_KEY)
@@ -115,6 +116,11 @@ fn cases() -> Vec<Case> {
         ("server.idle_timeout", "[server]\nidle_timeout = \"7s\"", shows!(|c| c.server.idle_timeout), "7s"),
         ("server.max_header_bytes", "[server]\nmax_header_bytes = \"16 KiB\"", shows!(|c| c.server.max_header_bytes), "16384"),
         ("server.max_connections", "[server]\nmax_connections = 7", shows!(|c| c.server.max_connections), "7"),
+        ("server.tls", "[[server.tls]]\ncert = \"a.pem\"\nkey = \"a.key\"", shows!(|c| c.server.tls.clone().map(|tls| tls.certificates)), "Some([CertificateFiles { cert: \"a.pem\", key: \"a.key\" }])"),
+        ("server.tls_min_version", "[server]\ntls_min_version = \"1.3\"\n{tls}", shows!(|c| c.server.tls.clone().map(|tls| tls.min_version)), "Some(Tls13)"),
+        ("server.tls_client_auth", "[server]\ntls_client_auth = \"required\"\ntls_client_ca = \"ca.pem\"\n{tls}", shows!(|c| c.server.tls.clone().map(|tls| tls.client_auth)), "Some(Required(\"ca.pem\"))"),
+        ("server.tls_client_ca", "[server]\ntls_client_auth = \"optional\"\ntls_client_ca = \"ca.pem\"\n{tls}", shows!(|c| c.server.tls.clone().map(|tls| tls.client_auth)), "Some(Optional(\"ca.pem\"))"),
+        ("server.redirect_listen", "[server]\nredirect_listen = [\"127.0.0.1:80\"]\n{tls}", shows!(|c| c.server.redirect_listen.clone()), "[127.0.0.1:80]"),
         ("token.bytes", "[token]\nbytes = 16", shows!(|c| c.token.bytes), "16"),
         ("token.schemes", "[token]\nschemes = [\"Session\"]", shows!(|c| c.token.credential.clone()), "Settings { schemes: [\"Session\"], cookie: CookieName(\"__Host-session\"), former: None, forward: false }"),
         ("token.cookie", "[token]\ncookie = \"sid\"", shows!(|c| c.token.credential.cookie().as_str().to_owned()), "\"sid\""),
@@ -614,5 +620,32 @@ fn what_is_wrong_about_the_way_to_an_application_is_told_with_its_key() {
             Err(faults) => faults,
         };
         assert!(found.iter().any(|fault| fault.contains(expected)), "{lines}: {found:?}");
+    }
+}
+
+#[test]
+fn settings_of_tls_that_cannot_mean_what_they_say_are_refused() {
+    let tls = "[[server.tls]]\ncert = \"a.pem\"\nkey = \"a.key\"";
+    for (toml, key, words) in [
+        ("[[server.tls]]\ncert = \"a.pem\"".to_owned(), "server.tls[0].key", "is missing"),
+        ("[[server.tls]]\nkey = \"a.key\"".to_owned(), "server.tls[0].cert", "is missing"),
+        ("[[server.tls]]\ncert = \"\"\nkey = \"a.key\"".to_owned(), "server.tls[0].cert", "must not be empty"),
+        (format!("{tls}\ncetr = 1"), "server.tls[0].cetr", "did you mean `cert`"),
+        ("[server]\ntls = true".to_owned(), "server.tls", "must be an array of tables"),
+        (format!("[server]\ntls_min_version = \"1.1\"\n{tls}"), "server.tls_min_version", "none of \"1.2\", \"1.3\""),
+        (format!("[server]\ntls_min_version = 1.3\n{tls}"), "server.tls_min_version", "must be one of"),
+        (format!("[server]\ntls_client_auth = \"required\"\n{tls}"), "server.tls_client_ca", "is missing"),
+        (format!("[server]\ntls_client_ca = \"ca.pem\"\n{tls}"), "server.tls_client_ca", "does nothing"),
+        (
+            "[server]\ntls_client_auth = \"required\"\ntls_client_ca = \"ca.pem\"".to_owned(),
+            "server.tls_client_auth",
+            "needs [[server.tls]]",
+        ),
+        ("[server]\nredirect_listen = \"127.0.0.1:80\"".to_owned(), "server.redirect_listen", "needs [[server.tls]]"),
+        (format!("[server]\nredirect_listen = [\"x\"]\n{tls}"), "server.redirect_listen", "is no address"),
+    ] {
+        let found = faults(&toml);
+        let one = found.iter().any(|fault| fault.contains(&format!("{key}: ")) && fault.contains(words));
+        assert!(found.len() == 1 && one, "{toml}: {found:?}");
     }
 }

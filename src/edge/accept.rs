@@ -10,12 +10,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
 use super::conn::{self, Protocol};
+use super::redirect;
+use super::tls::Tls;
 use crate::gate::Current;
 use crate::http::Scheme;
+
+/// What is spoken with the clients of a listener.
+#[derive(Clone, Debug)]
+pub(super) enum Entry {
+    /// HTTP.
+    Plain,
+    /// HTTP inside TLS.
+    Tls(Arc<Tls>),
+    /// Only as much HTTP as it takes to send them to https.
+    Redirect,
+}
 
 /// Accepts connections until `stop`, then those that the kernel has accepted already.
 pub(super) async fn until(
     listener: TcpListener,
+    entry: Entry,
     current: Arc<Current>,
     room: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
@@ -30,7 +44,7 @@ pub(super) async fn until(
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer, permit)) => spawn(stream, peer, &current, permit),
+            Ok((stream, peer, permit)) => spawn(stream, peer, &entry, &current, permit),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(PAUSE).await;
@@ -42,7 +56,7 @@ pub(super) async fn until(
     while let Ok((stream, peer)) = listener.accept() {
         let Ok(permit) = room.clone().try_acquire_owned() else { return };
         match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            Ok(stream) => spawn(stream, peer, &current, permit),
+            Ok(stream) => spawn(stream, peer, &entry, &current, permit),
             Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
         }
     }
@@ -60,16 +74,37 @@ async fn next(
     Ok((stream, peer, permit))
 }
 
-fn spawn(stream: TcpStream, peer: SocketAddr, current: &Arc<Current>, permit: OwnedSemaphorePermit) {
+fn spawn(stream: TcpStream, peer: SocketAddr, entry: &Entry, current: &Arc<Current>, permit: OwnedSemaphorePermit) {
     // Small responses must not wait for the acknowledgement of earlier ones.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection was gone before it was served");
         return;
     }
     let current = current.clone();
-    tokio::spawn(async move {
-        let protocol = if current.gate().config.server.http2 { Protocol::Either } else { Protocol::Http1 };
-        conn::serve(stream, Some(peer.ip().to_canonical()), Scheme::Http, protocol, current).await;
-        drop(permit);
-    });
+    let peer = Some(peer.ip().to_canonical());
+    // A task for each, so that none is as large as the largest.
+    match entry {
+        Entry::Plain => {
+            tokio::spawn(async move {
+                let protocol = if current.gate().config.server.http2 { Protocol::Either } else { Protocol::Http1 };
+                conn::serve(stream, peer, Scheme::Http, protocol, current).await;
+                drop(permit);
+            });
+        }
+        Entry::Tls(tls) => {
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                if let Some((stream, protocol)) = tls.accept(stream, peer, &current.gate()).await {
+                    conn::serve(stream, peer, Scheme::Https, protocol, current).await;
+                }
+                drop(permit);
+            });
+        }
+        Entry::Redirect => {
+            tokio::spawn(async move {
+                redirect::serve(stream, peer, current.gate()).await;
+                drop(permit);
+            });
+        }
+    }
 }

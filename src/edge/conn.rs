@@ -27,7 +27,6 @@ pub(super) enum Protocol {
     /// HTTP/1.1, or 1.0.
     Http1,
     /// HTTP/2.
-    #[expect(dead_code, reason = "without TLS the first bytes tell")]
     Http2,
     /// The client's first bytes tell: whoever knows that we speak HTTP/2 may begin with it (RFC 9113 section 3.3).
     Either,
@@ -187,7 +186,7 @@ impl Drop for Leaving {
 }
 
 /// Counts the connection out, however it ends.
-struct Open(Arc<crate::metrics::WorkerMetrics>);
+pub(super) struct Open(pub(super) Arc<crate::metrics::WorkerMetrics>);
 
 impl Drop for Open {
     fn drop(&mut self) {

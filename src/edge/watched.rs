@@ -26,6 +26,8 @@ pub(super) struct Watched<T> {
     closing: Closing,
     /// What was read to find out which protocol is spoken, and is still to be handed over.
     ahead: Bytes,
+    /// Whether the transport has bytes of ours that the client does not take. TLS has: it takes ours before it writes its own.
+    held_up: bool,
 }
 
 /// How far a close on our side has come.
@@ -39,7 +41,7 @@ enum Closing {
 
 impl<T> Watched<T> {
     pub(super) const fn new(transport: T, client: Arc<Client>) -> Self {
-        Self { transport, client, closing: Closing::NotYet, ahead: Bytes::new() }
+        Self { transport, client, closing: Closing::NotYet, ahead: Bytes::new(), held_up: false }
     }
 
     /// Hands these bytes over first: they were read before.
@@ -116,7 +118,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.transport).poll_flush(cx);
+        if this.held_up {
+            // Polled again because the client took something, or because everything went out.
+            this.client.phases.write_moved();
+        }
+        this.held_up = flushed.is_pending();
+        if this.held_up {
+            this.client.phases.write_blocked();
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

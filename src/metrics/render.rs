@@ -4,8 +4,8 @@ use std::fmt::{Display, Write as _};
 use std::sync::{Arc, PoisonError};
 
 use super::{
-    AddressMetrics, BOUNDS, Counter, Cut, Histogram, LocalCounter, LocalHistogram, Lookup, SharedMetrics, StoreCall,
-    WorkerMetrics,
+    AddressMetrics, BOUNDS, Counter, Cut, Handshake, HandshakeFailure, Histogram, LocalCounter, LocalHistogram, Lookup,
+    SharedMetrics, StoreCall, WorkerMetrics,
 };
 use crate::error::Code;
 use crate::session::{EndReason, SuspendReason};
@@ -59,9 +59,25 @@ pub fn render(workers: &[Arc<WorkerMetrics>], shared: &SharedMetrics) -> String 
         ("gateway_upstream_retries_total", "Requests sent again because a kept-alive connection was closed.", |w| {
             &w.upstream_retried
         }),
+        ("gateway_https_redirects_total", "Requests without TLS that were sent to https.", |w| &w.https_redirects),
     ] {
         page.head(name, "counter", help);
         page.line(name, &[], sum(&|worker| pick(worker).get()));
+    }
+    page.head("gateway_tls_handshakes_total", "counter", "Clients with which TLS was agreed on.");
+    for how in Handshake::ALL {
+        let count = sum(&|worker| worker.tls_handshakes.get(how as usize).map_or(0, LocalCounter::get));
+        let (version, kind) = how.names();
+        page.line("gateway_tls_handshakes_total", &[("version", version), ("kind", kind)], count);
+    }
+    page.head(
+        "gateway_tls_handshake_failures_total",
+        "counter",
+        "Clients with which TLS was not agreed on, by reason.",
+    );
+    for why in HandshakeFailure::ALL {
+        let count = sum(&|worker| worker.tls_failures.get(why as usize).map_or(0, LocalCounter::get));
+        page.line("gateway_tls_handshake_failures_total", &[("reason", why.name())], count);
     }
     page.head("gateway_connections_open", "gauge", "Client connections open.");
     let open: i64 = workers.iter().map(|worker| worker.open_connections.get()).sum();
@@ -166,6 +182,10 @@ impl Page {
         for (result, counter) in [("ok", &shared.jwks_fetches), ("failed", &shared.jwks_failures)] {
             self.line("gateway_jwks_fetches_total", &[("result", result)], counter.get());
         }
+        self.head("gateway_tls_reloads_total", "counter", "Times that the files of certificates were read again.");
+        for (result, counter) in [("ok", &shared.tls_reloads), ("failed", &shared.tls_reload_failures)] {
+            self.line("gateway_tls_reloads_total", &[("result", result)], counter.get());
+        }
         self.counter("gateway_assertions_signed_total", "Assertions signed for applications.", &shared.assertions);
         self.counter("gateway_panics_total", "Panics in request handlers.", &shared.panics);
         for (name, help, gauge) in [
@@ -173,6 +193,16 @@ impl Page {
             ("gateway_touches_waiting", "Uses of sessions waiting to be written down.", &shared.touches_waiting),
             ("gateway_cached_sessions", "Sessions in the cache.", &shared.cached),
             ("gateway_cached_absent_tokens", "Unknown tokens remembered.", &shared.cached_absent),
+            (
+                "gateway_tls_certificate_expiry_seconds",
+                "When the first certificate ends, in Unix time; 0 without TLS.",
+                &shared.tls_expiry,
+            ),
+            (
+                "gateway_tls_files_outdated",
+                "Files of certificates that cannot be used, so that what was read before is in force.",
+                &shared.tls_outdated,
+            ),
             ("gateway_jwks_keys", "Keys of the issuer's key set that are in force.", &shared.jwks_keys),
         ] {
             self.head(name, "gauge", help);

@@ -1,16 +1,20 @@
-//! A blocking HTTP/1.1 client on a plain socket.
+//! A blocking HTTP/1.1 client on a plain socket, or on one with TLS.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use rustls::ClientConnection;
+
 /// The longest that a test waits for bytes.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One connection.
 pub struct Connection {
     stream: TcpStream,
+    session: Option<ClientConnection>,
     buffer: Vec<u8>,
+    broken_off: bool,
 }
 
 /// A whole response.
@@ -32,17 +36,29 @@ impl Connection {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, buffer: Vec::new() }
+        Self { stream, session: None, buffer: Vec::new(), broken_off: false }
+    }
+
+    /// A connection on which TLS was agreed on.
+    pub fn secure(stream: TcpStream, session: ClientConnection) -> Self {
+        Self { session: Some(session), ..Self::over(stream) }
     }
 
     /// Sends these bytes and nothing else.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).unwrap();
+        self.write(bytes.as_ref()).unwrap();
     }
 
     /// Sends these bytes if the other side still takes them.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.stream.write_all(bytes.as_ref()).is_ok()
+        self.write(bytes.as_ref()).is_ok()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match &mut self.session {
+            None => self.stream.write_all(bytes),
+            Some(session) => rustls::Stream::new(session, &mut self.stream).write_all(bytes),
+        }
     }
 
     /// Reads one response to a request with this method.
@@ -113,6 +129,16 @@ impl Connection {
         self.buffer.is_empty() && !self.fill()
     }
 
+    /// Whether it was closed without the word that TLS has for it, so that nobody knows whether something is missing.
+    pub fn is_broken_off(&self) -> bool {
+        self.broken_off
+    }
+
+    /// What was agreed on, where TLS is spoken.
+    pub fn session(&self) -> Option<&ClientConnection> {
+        self.session.as_ref()
+    }
+
     pub fn close(self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
@@ -145,13 +171,21 @@ impl Connection {
     /// Reads some more; false when the other side has closed.
     fn fill(&mut self) -> bool {
         let mut bytes = [0; 16 * 1024];
-        match self.stream.read(&mut bytes) {
+        let read = match &mut self.session {
+            None => self.stream.read(&mut bytes),
+            Some(session) => rustls::Stream::new(session, &mut self.stream).read(&mut bytes),
+        };
+        match read {
             Ok(0) => false,
             Ok(length) => {
                 self.buffer.extend_from_slice(&bytes[..length]);
                 true
             }
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                self.broken_off = true;
+                false
+            }
             Err(error) => panic!("nothing came within {PATIENCE:?}: {error}"),
         }
     }

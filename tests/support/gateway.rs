@@ -68,6 +68,16 @@ impl Gateway {
         std::mem::replace(&mut self.directory, TempDir::new().unwrap())
     }
 
+    /// Lets it read again what can change while it runs.
+    pub fn reload(&self) {
+        self.app.as_ref().unwrap().reload();
+    }
+
+    /// Where it sends clients to https.
+    pub fn redirect_address(&self) -> SocketAddr {
+        self.app.as_ref().unwrap().redirect_addresses()[0]
+    }
+
     pub fn access_log(&self) -> PathBuf {
         self.directory.path().join("access.log")
     }

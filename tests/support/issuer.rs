@@ -148,7 +148,8 @@ fn pems(private: &[u8], public: &[u8]) -> (String, String) {
     (pem("PRIVATE KEY", private), pem("PUBLIC KEY", public))
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+/// A section of a PEM file.
+pub fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))

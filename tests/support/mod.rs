@@ -4,6 +4,7 @@
 //! - [`upstream`]: a real application on a free port that records, byte for byte, what reaches it.
 //! - [`peer`]: an application that the test plays itself, byte by byte.
 //! - [`client`]: a client that sends exactly what it is told and reads whole responses.
+//! - [`authority`]: somebody who issues certificates, and [`tls`]: a client that checks them.
 //! - [`issuer`]: somebody who signs tokens, with a library that is not ours.
 //! - [`link`]: a link to a server that can be cut.
 //! - [`postgres`]: a throw-away PostgreSQL server.
@@ -15,6 +16,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
 #![allow(clippy::disallowed_methods, reason = "a test may look at the clock to give up waiting")]
 
+pub mod authority;
 pub mod client;
 pub mod database;
 pub mod frames;
@@ -26,6 +28,7 @@ pub mod peer;
 pub mod postgres;
 pub mod program;
 pub mod proxy;
+pub mod tls;
 pub mod upstream;
 pub mod websocket;
 
