@@ -1,5 +1,7 @@
 //! The whole gateway: built bottom-up, its named tasks spawned, and joined in reverse.
 
+mod reload;
+
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -12,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use self::reload::Reloading;
 use crate::config::{self, AccessLog, AuditSettings, Config, StorePlace, StoreSettings};
 use crate::deadline::Deadlines;
 use crate::edge::ops::Ops;
@@ -45,6 +48,7 @@ pub struct App {
     ops_address: Option<SocketAddr>,
     redirect_addresses: Vec<SocketAddr>,
     tls: Option<Arc<Tls>>,
+    reloading: Reloading,
 }
 
 /// Why a gateway could not be started.
@@ -122,6 +126,7 @@ impl App {
         let (dying, died) = watch::channel(false);
         let upstreams = Arc::new(Upstreams::new(&config, count));
         shared.show_addresses(upstreams.metrics());
+        let (stop_watching, watching_stopped) = watch::channel(false);
         let keys = KeyRing::new(&config.jwt, config.signing.as_ref(), shared.clone());
         let mut tasks = vec![
             side.spawn(sessions.clone().keep_store_up(tasks_stopping.clone())),
@@ -136,14 +141,14 @@ impl App {
             let limits = config.max_sessions.clone();
             tasks.push(side.spawn(sessions.clone().enforce_limits_at_start(limits, tasks_stopping.clone())));
         }
-        tasks.push(side.spawn(upstreams.clone().watch(tasks_stopping.clone())));
+        side.spawn(upstreams.clone().watch(watching_stopped));
         if let Some(sweeping) = sweeping(&config.audit) {
             // It stops with the listeners: what it does can wait, and requests in flight want the store to themselves.
             tasks.push(side.spawn(sessions.clone().sweep(sweeping, stopping.clone())));
         }
         if let Some(keys) = keys.clone() {
             let sessions = sessions.clone();
-            tasks.push(side.spawn(keys.keep_fresh(tasks_stopping, move || sessions.forget_signed())));
+            tasks.push(side.spawn(keys.keep_fresh(tasks_stopping.clone(), move || sessions.forget_signed())));
         }
         let assertions = Arc::new(Assertions::new(config.signing.as_ref(), shared.clone()));
 
@@ -155,6 +160,7 @@ impl App {
             side.spawn(Ops { workers, shared, sessions, stop }.serve(listener));
         }
         let mut workers = Vec::with_capacity(count);
+        let mut gates = Vec::with_capacity(count);
         let sockets = sockets.into_iter().zip(redirects);
         for (number, ((listeners, redirects), metrics)) in sockets.zip(metrics).enumerate() {
             let gate = Arc::new(Current::new(Gate {
@@ -174,6 +180,7 @@ impl App {
             // Each listener holds the place of the connection that it waits for.
             let max_connections = config.server.max_connections.div_ceil(count).max(listeners.len() + redirects.len());
             let tls = tls.clone();
+            gates.push(gate.clone());
             let worker = Worker { gate, listeners, tls, redirects, max_connections, stop: stopping.clone() };
             workers.push(spawn(number, worker, dying.clone())?);
         }
@@ -189,6 +196,7 @@ impl App {
             ops_address,
             redirect_addresses,
             tls,
+            reloading: Reloading::new(config, sessions, shared, gates, stop_watching, tasks_stopping),
         })
     }
 
@@ -215,6 +223,17 @@ impl App {
         }
     }
 
+    /// Puts other settings in place. A request that has begun keeps those that it began with; the next one on the same
+    /// connection has these. What is made once, at the start, stays as it is, and is told of in the log.
+    pub fn adopt(&self, config: Config) {
+        self.reloading.adopt(config, self.side.handle());
+    }
+
+    /// Counts settings that could not be put in place.
+    pub fn reload_failed(&self) {
+        self.reloading.failed();
+    }
+
     /// Makes something that belongs to the side runtime, such as a signal handler.
     pub fn within<T>(&self, make: impl FnOnce() -> T) -> T {
         let _entered = self.side.enter();
@@ -235,7 +254,7 @@ impl App {
     /// Stops: listeners first, then requests in flight within the drain time, then the last uses of sessions and the
     /// last lines of the log.
     pub fn stop(self) {
-        let Self { side, stop, stop_tasks, workers, tasks, access, .. } = self;
+        let Self { side, stop, stop_tasks, workers, tasks, access, reloading, .. } = self;
         stop.send_replace(true);
         for worker in workers {
             // A panic of its own was logged by the panic hook.
@@ -247,6 +266,8 @@ impl App {
                 let _ = task.await;
             }
         });
+        // The log ends when nobody is left who writes to it.
+        drop(reloading);
         if let Some(access) = access {
             access.finish();
         }

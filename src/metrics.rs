@@ -349,6 +349,10 @@ pub struct SharedMetrics {
     pub tls_expiry: Gauge,
     /// Files of certificates that could not be used when they were read last, so that what was read before is in force.
     pub tls_outdated: Gauge,
+    /// Other settings put in place.
+    pub reloads: Counter,
+    /// Settings that were not, because something is wrong with them.
+    pub reload_failures: Counter,
     /// Times that all files of certificates were read again.
     pub tls_reloads: Counter,
     /// Times that some of them could not be used.

@@ -20,7 +20,7 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
         tracing::info!(file = %file.display(), "settings read");
     }
     match App::start(config) {
-        Ok(app) => until_stopped(app, OnHangup::Reload, announce),
+        Ok(app) => until_stopped(app, OnHangup::Reload(sources), announce),
         Err(error) => {
             for line in error.to_string().lines() {
                 complain(line);
@@ -52,17 +52,17 @@ fn announce(app: &App) {
 }
 
 /// What SIGHUP does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OnHangup {
-    /// Lets the gateway read again what can change while it runs.
-    Reload,
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OnHangup<'s> {
+    /// Lets the gateway read again what can change while it runs: these settings, and the files of certificates.
+    Reload(&'s Sources),
     /// Ends it, as it ends any program whose terminal is closed.
     End,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. `announce` is called when a signal would be heard: whoever learns that we
 /// are ready may stop us at once, and a signal without a handler would end us without a drain.
-pub(super) fn until_stopped(app: App, on_hangup: OnHangup, announce: impl FnOnce(&App)) -> ExitCode {
+pub(super) fn until_stopped(app: App, on_hangup: OnHangup<'_>, announce: impl FnOnce(&App)) -> ExitCode {
     let signals = match app.within(|| Signals::receive(on_hangup)) {
         Ok(signals) => signals,
         Err(error) => {
@@ -73,8 +73,10 @@ pub(super) fn until_stopped(app: App, on_hangup: OnHangup, announce: impl FnOnce
     };
     announce(&app);
     let told = app.wait(signals.until_stop(|| {
-        tracing::info!("SIGHUP: reading certificates again");
-        app.reload();
+        if let OnHangup::Reload(sources) = on_hangup {
+            tracing::info!("SIGHUP: reading settings and certificates again");
+            reload(&app, sources);
+        }
     }));
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: no new connections; requests in flight may finish");
@@ -88,6 +90,20 @@ pub(super) fn until_stopped(app: App, on_hangup: OnHangup, announce: impl FnOnce
     }
 }
 
+/// Reads everything again that can change while the gateway runs. Settings with a fault in them are not taken at all.
+fn reload(app: &App, sources: &Sources) {
+    match Config::load(sources) {
+        Ok(config) => app.adopt(config),
+        Err(invalid) => {
+            for fault in invalid.0 {
+                tracing::error!(%fault, "the settings stay as they were");
+            }
+            app.reload_failed();
+        }
+    }
+    app.reload();
+}
+
 /// The signals that we answer to. They are received from the beginning on, not only from the first look at them.
 struct Signals {
     terminate: Signal,
@@ -96,9 +112,9 @@ struct Signals {
 }
 
 impl Signals {
-    fn receive(on_hangup: OnHangup) -> std::io::Result<Self> {
+    fn receive(on_hangup: OnHangup<'_>) -> std::io::Result<Self> {
         let hangup = match on_hangup {
-            OnHangup::Reload => Some(signal(SignalKind::hangup())?),
+            OnHangup::Reload(_) => Some(signal(SignalKind::hangup())?),
             OnHangup::End => None,
         };
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

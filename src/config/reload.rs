@@ -24,6 +24,7 @@ impl Config {
         keep("server.tls", server.tls == was.tls);
         keep("server.redirect_listen", server.redirect_listen == was.redirect_listen);
         keep("server.workers", server.workers == was.workers);
+        keep("server.http2", server.http2 == was.http2);
         keep("server.max_connections", server.max_connections == was.max_connections);
         keep("store", alike(&self.store, &running.store) && is_same_place(&self.store.place, &running.store.place));
         keep("cache", alike(&self.cache, &running.cache));
@@ -44,6 +45,7 @@ impl Config {
             tls: was.tls.clone(),
             redirect_listen: was.redirect_listen.clone(),
             workers: was.workers,
+            http2: was.http2,
             max_connections: was.max_connections,
             ..self.server
         };

@@ -182,6 +182,10 @@ impl Page {
         for (result, counter) in [("ok", &shared.jwks_fetches), ("failed", &shared.jwks_failures)] {
             self.line("gateway_jwks_fetches_total", &[("result", result)], counter.get());
         }
+        self.head("gateway_reloads_total", "counter", "Times that settings were read again, by result.");
+        for (result, counter) in [("ok", &shared.reloads), ("failed", &shared.reload_failures)] {
+            self.line("gateway_reloads_total", &[("result", result)], counter.get());
+        }
         self.head("gateway_tls_reloads_total", "counter", "Times that the files of certificates were read again.");
         for (result, counter) in [("ok", &shared.tls_reloads), ("failed", &shared.tls_reload_failures)] {
             self.line("gateway_tls_reloads_total", &[("result", result)], counter.get());

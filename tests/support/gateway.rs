@@ -62,6 +62,17 @@ impl Gateway {
         Self { app: Some(app), address, ops, directory }
     }
 
+    /// Puts these settings in place of those that it runs with, as SIGHUP does.
+    pub fn adopt(&self, upstream: &str, toml: &str) {
+        self.app.as_ref().unwrap().adopt(self.settings(upstream, toml));
+    }
+
+    /// What it would read from these settings.
+    pub fn settings(&self, upstream: &str, toml: &str) -> Config {
+        let store = format!("sqlite:{}", self.directory.path().join("sessions.db").display());
+        config(&self.directory, upstream, &store, toml).unwrap_or_else(|invalid| panic!("{invalid}"))
+    }
+
     /// Stops it, draining, and gives its directory back.
     pub fn stop(mut self) -> TempDir {
         self.app.take().unwrap().stop();

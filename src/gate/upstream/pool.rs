@@ -1,6 +1,6 @@
 //! A worker's connections, by application and address.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connection::Connection;
@@ -9,10 +9,13 @@ use super::standing::{Application, Upstreams};
 use crate::clock::Uptime;
 use crate::metrics::{AddressMetrics, LocalGauge};
 
-/// A worker's connections at rest. Only the worker's own thread comes here, so its locks are never contended.
+/// A worker's connections at rest. The worker's own thread alone comes here, but for [`Pool::close`], so its locks are
+/// not contended.
 #[derive(Debug)]
 pub struct Pool {
     groups: Vec<Group>,
+    /// Whether another pool has taken its place, so that nothing rests here any more.
+    closed: AtomicBool,
 }
 
 /// Those to one application.
@@ -37,7 +40,7 @@ impl Pool {
             shelves: application.standings.iter().map(|_| Shelf::default()).collect(),
             turn: AtomicUsize::new(0),
         };
-        Self { groups: upstreams.all.iter().map(group).collect() }
+        Self { groups: upstreams.all.iter().map(group).collect(), closed: AtomicBool::new(false) }
     }
 
     /// The connections to an application.
@@ -45,8 +48,21 @@ impl Pool {
         self.groups.get(upstream)
     }
 
+    /// Closes what rests here, and from now on whatever comes back: another pool has taken its place.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for shelf in self.groups.iter().flat_map(|group| &group.shelves) {
+            // Out of the lock: closing is a system call.
+            let connections = std::mem::take(&mut *shelf.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(connections);
+        }
+    }
+
     /// Takes a connection back, when it can serve another request.
     pub(in crate::gate) fn put(&self, mut connection: Box<Connection>, now: Uptime) {
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
         let Some(group) = self.groups.get(connection.upstream).filter(|_| connection.is_reusable()) else { return };
         let Some(shelf) = group.shelves.get(connection.address) else { return };
         connection.rest(now);
