@@ -11,6 +11,7 @@ use std::thread;
 use criterion::{Criterion, criterion_group, criterion_main};
 use session_gateway::app::App;
 use session_gateway::config::{Config, Overrides, Sources};
+use session_gateway::edge::listen::Address;
 
 const KEY: &str = "service-key-for-benches";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -65,7 +66,7 @@ fn benches(c: &mut Criterion) {
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut stream = TcpStream::connect(app.addresses().first().unwrap()).unwrap();
+    let mut stream = TcpStream::connect(app.addresses().first().and_then(Address::tcp).unwrap()).unwrap();
     stream.set_nodelay(true).unwrap();
     let token = loop {
         let length = exchange(&mut stream, issue.as_bytes(), &mut bytes);

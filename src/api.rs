@@ -45,6 +45,7 @@ use crate::http::credential::{Presented, Source};
 use crate::http::problem::Dialect;
 use crate::http::target::under;
 use crate::policy::{Auth, Permit};
+use crate::rates::Rates;
 use crate::session::SessionId;
 use crate::sessions::Sessions;
 
@@ -55,6 +56,8 @@ pub struct Call<'a> {
     pub sessions: &'a Sessions,
     /// The settings in force.
     pub config: &'a Config,
+    /// How often who may do what.
+    pub rates: &'a Rates,
     /// The canonical path.
     pub path: &'a str,
     /// The query, as it came.

@@ -1,34 +1,39 @@
 //! The whole gateway: built bottom-up, its named tasks spawned, and joined in reverse.
 
+mod listening;
 mod reload;
 
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
+use self::listening::Listening;
 use self::reload::Reloading;
-use crate::config::{self, AccessLog, AuditSettings, Config, StorePlace, StoreSettings};
+use crate::config::{self, AccessLog, AuditSettings, Config, Listen, StorePlace, StoreSettings};
 use crate::deadline::Deadlines;
+use crate::edge::listen::{Address, SocketFile};
 use crate::edge::ops::Ops;
 use crate::edge::tls::{Tls, TlsError};
-use crate::edge::{Worker, listen};
+use crate::edge::{Crowd, Worker};
 use crate::gate::{Assertions, Current, Gate, Pool, Streams, Upstreams};
 use crate::keyring::KeyRing;
 use crate::log::access::AccessWriter;
 use crate::metrics::{SharedMetrics, WorkerMetrics};
+use crate::rates::Rates;
 use crate::sessions::{self, Sessions, Sweeping};
 use crate::store::{self, Hearing, Notify, PostgresSettings, SecretUrl, SqliteSettings, Store, StoreError};
 
 /// Threads of the side runtime, which waits for the database and the operator, not for clients.
 const SIDE_THREADS: usize = 2;
+/// How long the first connections wait for the store. Without it the gateway serves what it can.
+const STORE_WAIT: Duration = Duration::from_secs(1);
 /// How long the side runtime may take to end its last calls.
 const SIDE_SHUTDOWN: Duration = Duration::from_secs(1);
 
@@ -44,9 +49,10 @@ pub struct App {
     workers: Vec<JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     access: Option<AccessWriter>,
-    addresses: Vec<SocketAddr>,
-    ops_address: Option<SocketAddr>,
-    redirect_addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
+    ops_address: Option<Address>,
+    redirect_addresses: Vec<Address>,
+    files: Vec<SocketFile>,
     tls: Option<Arc<Tls>>,
     reloading: Reloading,
 }
@@ -59,8 +65,8 @@ pub enum StartError {
     Listen {
         /// The setting.
         key: &'static str,
-        /// The address.
-        address: SocketAddr,
+        /// The place.
+        address: Listen,
         /// The cause.
         source: io::Error,
     },
@@ -85,6 +91,10 @@ pub enum StartError {
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds of errors are open; these have a hint of their own")]
 fn hint(error: &io::Error) -> String {
+    // What the operating system says has a number; the rest is our own words.
+    if error.raw_os_error().is_none() {
+        return error.to_string();
+    }
     match error.kind() {
         io::ErrorKind::AddrInUse => "the port is in use by another program".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied (ports below 1024 need CAP_NET_BIND_SERVICE)".to_owned(),
@@ -104,15 +114,14 @@ impl App {
         let count = workers(&config);
         let shared = Arc::new(SharedMetrics::default());
         let tls = tls(&config, &shared)?;
-        let (sockets, addresses) = listeners("server.listen", &config.server.listen, count)?;
-        let (redirects, redirect_addresses) =
-            listeners("server.redirect_listen", &config.server.redirect_listen, count)?;
+        let Listening { sockets, addresses, redirects, redirect_addresses, ops, files } =
+            Listening::open(&config, count)?;
         let side = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(SIDE_THREADS)
             .thread_name("side")
             .enable_all()
             .build()?;
-        let (ops_listener, ops_address) = ops_listener(&config, &side)?.unzip();
+        let (ops_listener, ops_address) = ops.unzip();
         let access = AccessWriter::start(&config.log.access).map_err(|source| match &config.log.access {
             AccessLog::File(path) => StartError::AccessLog { path: path.clone(), source },
             AccessLog::Off | AccessLog::Stdout => StartError::System(source),
@@ -159,6 +168,10 @@ impl App {
             // It has no end of its own, and goes with the runtime.
             side.spawn(Ops { workers, shared, sessions, stop }.serve(listener));
         }
+        // Connections wait in the kernel meanwhile: better than to be told that there is no store, which a restart would cause.
+        side.block_on(async { timeout(STORE_WAIT, sessions.until_store_is_up()).await }).ok();
+        let crowd = config.server.max_connections_per_client.map(|most| Arc::new(Crowd::new(most.get())));
+        let rates = Arc::new(Rates::new(&config.limits));
         let mut workers = Vec::with_capacity(count);
         let mut gates = Vec::with_capacity(count);
         let sockets = sockets.into_iter().zip(redirects);
@@ -167,6 +180,7 @@ impl App {
                 config: config.clone(),
                 sessions: sessions.clone(),
                 keys: keys.clone(),
+                rates: rates.clone(),
                 assertions: assertions.clone(),
                 pool: Pool::new(&upstreams, number),
                 streams: Arc::new(Streams::default()),
@@ -181,7 +195,8 @@ impl App {
             let max_connections = config.server.max_connections.div_ceil(count).max(listeners.len() + redirects.len());
             let tls = tls.clone();
             gates.push(gate.clone());
-            let worker = Worker { gate, listeners, tls, redirects, max_connections, stop: stopping.clone() };
+            let crowd = crowd.clone();
+            let worker = Worker { gate, listeners, tls, redirects, crowd, max_connections, stop: stopping.clone() };
             workers.push(spawn(number, worker, dying.clone())?);
         }
         Ok(Self {
@@ -195,23 +210,24 @@ impl App {
             addresses,
             ops_address,
             redirect_addresses,
+            files,
             tls,
             reloading: Reloading::new(config, sessions, shared, gates, stop_watching, tasks_stopping),
         })
     }
 
-    /// The addresses that it listens on, in the order of the settings.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    /// Where it listens, in the order of the settings.
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// The address of the operator's listener.
-    pub const fn ops_address(&self) -> Option<SocketAddr> {
-        self.ops_address
+    /// Where the operator's listener is.
+    pub const fn ops_address(&self) -> Option<&Address> {
+        self.ops_address.as_ref()
     }
 
-    /// The addresses on which it sends clients to https, in the order of the settings.
-    pub fn redirect_addresses(&self) -> &[SocketAddr] {
+    /// Where it sends clients to https, in the order of the settings.
+    pub fn redirect_addresses(&self) -> &[Address] {
         &self.redirect_addresses
     }
 
@@ -254,7 +270,9 @@ impl App {
     /// Stops: listeners first, then requests in flight within the drain time, then the last uses of sessions and the
     /// last lines of the log.
     pub fn stop(self) {
-        let Self { side, stop, stop_tasks, workers, tasks, access, reloading, .. } = self;
+        let Self { side, stop, stop_tasks, workers, tasks, access, files, reloading, .. } = self;
+        // Before the listeners close: nobody shall find a file without a listener.
+        drop(files);
         stop.send_replace(true);
         for worker in workers {
             // A panic of its own was logged by the panic hook.
@@ -316,35 +334,6 @@ fn tls(config: &Config, shared: &Arc<SharedMetrics>) -> Result<Option<Arc<Tls>>,
         tracing::warn!("{remark}");
     }
     Ok(Some(Arc::new(tls)))
-}
-
-type Sockets = Vec<Vec<std::net::TcpListener>>;
-
-/// For each worker its own socket on every address that the setting `key` names.
-fn listeners(
-    key: &'static str,
-    wanted: &[SocketAddr],
-    workers: usize,
-) -> Result<(Sockets, Vec<SocketAddr>), StartError> {
-    let mut sockets: Sockets = (0..workers).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for address in wanted {
-        let (bound, actual) =
-            listen::bind(*address, workers).map_err(|source| StartError::Listen { key, address: *address, source })?;
-        addresses.push(actual);
-        for (own, socket) in sockets.iter_mut().zip(bound) {
-            own.push(socket);
-        }
-    }
-    Ok((sockets, addresses))
-}
-
-fn ops_listener(config: &Config, side: &Runtime) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
-    let Some(address) = config.server.ops_listen else { return Ok(None) };
-    let failed = |source| StartError::Listen { key: "server.ops_listen", address, source };
-    let listener = side.block_on(TcpListener::bind(address)).map_err(failed)?;
-    let actual = listener.local_addr().map_err(failed)?;
-    Ok(Some((listener, actual)))
 }
 
 /// The store's settings in the form that the store takes.

@@ -11,6 +11,8 @@ mod compat;
 mod file;
 mod hearing;
 mod jwt;
+mod limits;
+mod listen;
 mod reader;
 mod reload;
 mod server;
@@ -31,6 +33,8 @@ pub use self::audit::AuditSettings;
 pub use self::compat::Compat;
 pub use self::hearing::{Hearing, Notify};
 pub use self::jwt::{JwtSettings, KeySetSettings, KeySetUrl, SigningSettings};
+pub use self::limits::{Rate, RateLimits};
+pub use self::listen::Listen;
 pub use self::reader::Fault;
 pub use self::server::Server;
 pub use self::session::{SessionSettings, Span};
@@ -52,6 +56,8 @@ use crate::token::ServiceKey;
 pub struct Config {
     /// The public side.
     pub server: Server,
+    /// How often one client, or one session, may do what costs something.
+    pub limits: RateLimits,
     /// The applications, in the order of the file.
     pub upstreams: Vec<Upstream>,
     /// What tokens look like and where they are found.

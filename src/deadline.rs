@@ -4,7 +4,7 @@
 //! request. Here a limit is a number in a slot; a task of each worker looks over all slots ten times a second and wakes
 //! the owners of those that have passed. Limits are therefore up to two tenths of a second late, never early.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,12 +18,15 @@ pub const TICK: Duration = Duration::from_millis(100);
 
 const NEVER: u64 = u64::MAX;
 
+const DRAINING: u8 = 1;
+const CLOSING: u8 = 2;
+
 /// The slots of one worker.
 #[derive(Debug, Default)]
 pub struct Deadlines {
     /// The time of the last look, in milliseconds of uptime: the clock by which limits are set.
     now: AtomicU64,
-    draining: AtomicBool,
+    stopping: AtomicU8,
     slots: Mutex<Slots>,
 }
 
@@ -80,16 +83,30 @@ impl Deadlines {
 
     /// Tells every owner that the worker is draining, which [`Deadlines::is_draining`] then says.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.stop(DRAINING);
+    }
+
+    /// Tells every owner that those who wait for nothing in particular shall end, which [`Deadlines::is_closing`] then says.
+    pub fn close_idle(&self) {
+        self.stop(CLOSING);
+    }
+
+    fn stop(&self, stage: u8) {
+        self.stopping.store(stage, Ordering::Release);
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         for slot in slots.used.iter().flatten() {
             slot.owner.wake();
         }
     }
 
-    /// Whether the worker is draining.
+    /// Whether the worker is draining: each request that is answered is the last of its connection.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.stopping.load(Ordering::Acquire) >= DRAINING
+    }
+
+    /// Whether it no longer waits for requests either.
+    pub fn is_closing(&self) -> bool {
+        self.stopping.load(Ordering::Acquire) == CLOSING
     }
 }
 
@@ -212,7 +229,11 @@ mod tests {
         let (limit, count) = (all.limit(), Arc::new(Count::default()));
         assert!(!polled(&limit, &Waker::from(count.clone())));
         all.drain();
-        assert!(all.is_draining());
+        assert!(all.is_draining() && !all.is_closing());
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert!(!polled(&limit, &Waker::from(count.clone())));
+        all.close_idle();
+        assert!(all.is_draining() && all.is_closing());
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
     }
 }

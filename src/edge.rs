@@ -1,12 +1,15 @@
 //! The public side: worker threads, each with its own listeners, runtime and connections.
 //!
-//! Every worker listens on every address through `SO_REUSEPORT`, so the kernel spreads new connections over the workers
-//! and a connection stays with its worker for life: no work stealing, no lock between workers. `accept` takes connections, [`tls`]
-//! goes between the socket and `conn`, which serves one; `redirect` sends clients to https. [`ops`] is the operator's side, on a listener of its own.
+//! Every worker has a socket of every entry of `server.listen` ([`listen`]), and a connection stays with its worker for life: no work
+//! stealing, no lock between workers. `accept` takes connections, `introduced` lets a proxy say whose they are, [`tls`] goes
+//! between the socket and `conn`, which serves one; `redirect` sends clients to https. [`ops`] is the operator's side, on a
+//! listener of its own.
 
 mod accept;
 mod conn;
+mod crowd;
 mod http2;
+mod introduced;
 pub mod listen;
 pub mod ops;
 mod redirect;
@@ -15,12 +18,13 @@ mod watched;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use self::accept::Entry;
+use self::accept::{Door, Entry};
+pub use self::crowd::Crowd;
 use self::tls::Tls;
 use crate::clock;
 use crate::deadline::TICK;
@@ -31,17 +35,24 @@ use crate::gate::streams::keep_watch;
 /// hundred polls in hand after each asking; asking in between costs a system call and brings little.
 const EVENT_INTERVAL: u32 = 256;
 
+/// How long a stopping worker waits for one more request on connections that have none in flight. A client that has just
+/// connected, or uses its connection all the time, has sent one already or is about to: were the connection closed at
+/// once, the request would be lost on its way. Its answer says that it was the last.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// One worker: what it serves, where it listens, and until when.
 #[derive(Debug)]
 pub struct Worker {
     /// What it needs to serve requests.
     pub gate: Arc<Current>,
     /// Its own sockets, one for each address.
-    pub listeners: Vec<std::net::TcpListener>,
+    pub listeners: Vec<listen::Listener>,
     /// With what its clients speak TLS; `None` is plain HTTP.
     pub tls: Option<Arc<Tls>>,
     /// Its own sockets on which clients are sent to https.
-    pub redirects: Vec<std::net::TcpListener>,
+    pub redirects: Vec<listen::Listener>,
+    /// Who has how many connections, over all workers; `None` does not count.
+    pub crowd: Option<Arc<Crowd>>,
     /// The most connections that it has open at a time.
     pub max_connections: usize,
     /// Turns true when it shall stop.
@@ -67,15 +78,18 @@ impl Worker {
     }
 
     async fn serve(self) -> io::Result<()> {
-        let Self { gate, listeners, tls, redirects, max_connections, stop } = self;
+        let Self { gate, listeners, tls, redirects, crowd, max_connections, stop } = self;
+        // The first connections may come before the first tick does, and their limits are set by its time.
+        gate.gate().deadlines.tick(clock::uptime());
         let ticking = tokio::spawn(tick(gate.clone()));
         let watching = tokio::spawn(keep_watch(gate.clone()));
         let room = Arc::new(Semaphore::new(max_connections));
         let mut accepting = Vec::new();
         let served = listeners.into_iter().map(|listener| (listener, tls.clone().map_or(Entry::Plain, Entry::Tls)));
         for (listener, entry) in served.chain(redirects.into_iter().map(|listener| (listener, Entry::Redirect))) {
-            let listener = TcpListener::from_std(listener)?;
-            accepting.push(tokio::spawn(accept::until(listener, entry, gate.clone(), room.clone(), stop.clone())));
+            let source = accept::Source::new(listener)?;
+            let door = Arc::new(Door { entry, current: gate.clone(), crowd: crowd.clone() });
+            accepting.push(tokio::spawn(accept::until(source, door, room.clone(), stop.clone())));
         }
         // The listeners close first: a new connection then goes to another gateway, if there is one.
         for task in accepting {
@@ -84,10 +98,18 @@ impl Worker {
         }
         let gate = gate.gate();
         gate.deadlines.drain();
+        let drain = gate.config.server.drain;
+        let grace = GRACE.min(drain / 2);
         let all = u32::try_from(max_connections).unwrap_or(u32::MAX);
-        if timeout(gate.config.server.drain, room.acquire_many(all)).await.is_err() {
-            let left = max_connections - room.available_permits();
-            tracing::warn!(connections = left, "the drain time is over: closing connections with requests in flight");
+        if timeout(grace, room.acquire_many(all)).await.is_err() {
+            gate.deadlines.close_idle();
+            if timeout(drain - grace, room.acquire_many(all)).await.is_err() {
+                let left = max_connections - room.available_permits();
+                tracing::warn!(
+                    connections = left,
+                    "the drain time is over: closing connections with requests in flight"
+                );
+            }
         }
         ticking.abort();
         watching.abort();

@@ -125,6 +125,8 @@ codes! {
     PayloadTooLarge => "payload_too_large", 413, Client, Debug, "The request's body is too large.";
     /// The body is not of a kind that this call takes.
     UnsupportedMediaType => "unsupported_media_type", 415, Client, Debug, "The request's body must be application/json.";
+    /// The client or the session does it too often.
+    RateLimited => "rate_limited", 429, Client, Debug, "That was too often. Try again in a while.";
     /// The store cannot be asked, so nothing is known about the session.
     StoreUnavailable => "store_unavailable", 503, Store, Warn, "The session store cannot be reached. Try again in a moment.";
     /// The keys of a token's issuer were never fetched, so nothing is known about the token.
@@ -140,6 +142,11 @@ codes! {
 }
 
 impl Code {
+    /// Whether it is told of a credential that never was one, or of no session that is known.
+    pub const fn is_of_no_session(self) -> bool {
+        matches!(self, Self::UnknownToken | Self::MalformedToken | Self::InvalidToken)
+    }
+
     /// The place of this code in [`Code::ALL`], for tables of counters.
     pub const fn index(self) -> usize {
         self as usize
@@ -162,7 +169,7 @@ pub struct Problem {
     pub allow: Option<&'static str>,
     /// Since when it is so, for [`Code::SessionExpired`].
     pub since: Option<Timestamp>,
-    /// After how many seconds it may be better, for what is unavailable; `None` is one.
+    /// After how many seconds it may be better, for what is unavailable or came too often; `None` is one.
     pub retry_after: Option<u16>,
 }
 

@@ -8,9 +8,11 @@ mod assertion;
 mod auth;
 pub mod body;
 pub mod client;
+mod current;
 mod exchange;
 pub mod explain;
 mod forward;
+mod guessing;
 mod login_hook;
 mod login_page;
 mod reject;
@@ -22,9 +24,7 @@ mod upstream;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use http::header::{HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, Version, request};
@@ -33,6 +33,7 @@ use hyper::body::Incoming;
 pub use self::assertion::Assertions;
 use self::body::{RequestBody, ResponseBody};
 use self::client::Client;
+pub use self::current::Current;
 use self::exchange::{Exchange, Verdict};
 use self::route::Place;
 pub use self::streams::Streams;
@@ -52,6 +53,7 @@ use crate::keyring::KeyRing;
 use crate::log::access::AccessBuffer;
 use crate::metrics::{Counter, SharedMetrics, WorkerMetrics};
 use crate::policy::{self, Auth, Facts, Notes, Permit};
+use crate::rates::Rates;
 use crate::session::{Format, Session};
 use crate::sessions::Sessions;
 use crate::token::{Digest, Shape};
@@ -67,6 +69,8 @@ pub struct Gate {
     pub keys: Option<KeyRing>,
     /// The assertions that were signed for applications.
     pub assertions: Arc<Assertions>,
+    /// How often who may do what.
+    pub rates: Arc<Rates>,
     /// The worker's connections to applications.
     pub pool: Pool,
     /// What the worker's requests have left open.
@@ -83,37 +87,6 @@ pub struct Gate {
     pub memo: ahash::RandomState,
     /// How many times the settings were put in place before.
     pub generation: u64,
-}
-
-/// The gate of a worker as it is now. A request goes through the one that it began with, whatever is put in place meanwhile.
-#[derive(Debug)]
-pub struct Current {
-    gate: ArcSwap<Gate>,
-    generation: AtomicU64,
-}
-
-impl Current {
-    /// This gate.
-    pub fn new(gate: Gate) -> Self {
-        Self { generation: AtomicU64::new(gate.generation), gate: ArcSwap::from_pointee(gate) }
-    }
-
-    /// The gate for what begins now.
-    pub fn gate(&self) -> Arc<Gate> {
-        self.gate.load_full()
-    }
-
-    /// Whether this gate is still the one for what begins now.
-    pub fn is(&self, gate: &Gate) -> bool {
-        self.generation.load(Ordering::Acquire) == gate.generation
-    }
-
-    /// Puts another gate in place.
-    pub fn replace(&self, gate: Gate) {
-        let generation = gate.generation;
-        self.gate.store(Arc::new(gate));
-        self.generation.store(generation, Ordering::Release);
-    }
 }
 
 /// Serves one request. It always has an answer.
@@ -196,6 +169,7 @@ async fn pass(
             let call = api::Call {
                 sessions: &gate.sessions,
                 config: &gate.config,
+                rates: &gate.rates,
                 path: located.target.path(),
                 query: located.target.path_and_query().query().unwrap_or_default(),
                 host: located.host.as_ref(),
@@ -296,7 +270,7 @@ async fn admit(
     let checked = match found {
         Ok(None) => return policy::anonymous(auth),
         Ok(Some(presented)) => check(gate, &presented, headers, client_ip, exchange).await,
-        Err(problem) => Err(problem),
+        Err(problem) => guessing::refused(gate, client_ip, exchange, problem),
     };
     excuse(auth, checked)
 }
@@ -321,7 +295,10 @@ async fn check(
     exchange: &mut Exchange,
 ) -> Result<Permit, Problem> {
     let now = gate.sessions.at(exchange.began);
-    let signer = signer(gate.keys.as_ref(), presented)?;
+    let signer = match signer(gate.keys.as_ref(), presented) {
+        Ok(signer) => signer,
+        Err(problem) => return guessing::refused(gate, client_ip, exchange, problem),
+    };
     let user_agent = headers.get(USER_AGENT).map_or(&[][..], HeaderValue::as_bytes);
     // Zero stands for "no memo".
     let agent_memo = gate.memo.hash_one(user_agent) | 1;
@@ -331,11 +308,16 @@ async fn check(
     let (found, how) = match gate.sessions.recall(&digest, now) {
         Some(known) => known,
         None => {
+            guessing::may(gate, client_ip, exchange)?;
             exchange.waited = true;
-            match signer {
+            let loaded = match signer {
                 None => Box::pin(gate.sessions.load(&digest, &facts, now)).await,
                 Some(keys) => Box::pin(gate.sessions.load_signed(&digest, presented.token, keys, now)).await,
+            };
+            if matches!(&loaded.0, Err(problem) if problem.code.is_of_no_session()) {
+                gate.rates.guessed_token(client_ip, now.uptime);
             }
+            loaded
         }
     };
     gate.metrics.looked_up(how);

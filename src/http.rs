@@ -23,6 +23,7 @@
 //! - [`fields`]: the name of the user in the body of a login, if it can be read in one way only.
 //! - [`origin`]: from which site a browser's request comes.
 //! - [`websocket`]: the request to open one, the application's consent, and where its frames end.
+//! - [`proxy_line`]: the PROXY protocol, in which a proxy in front introduces its client.
 //! - [`original`]: the request that a proxy asks about, from what the proxy says of it.
 
 pub mod client;
@@ -36,6 +37,7 @@ pub mod identity;
 pub mod origin;
 pub mod original;
 pub mod problem;
+pub mod proxy_line;
 pub mod response;
 pub mod returning;
 pub mod target;

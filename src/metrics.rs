@@ -8,6 +8,7 @@ mod address;
 mod cut;
 mod handshake;
 mod render;
+mod turned_away;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ pub use self::address::{AddressMetrics, LocalGauge};
 pub use self::cut::Cut;
 pub use self::handshake::{Handshake, HandshakeFailure};
 pub use self::render::render;
+pub use self::turned_away::TurnedAway;
 
 /// A counter that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -210,6 +212,7 @@ pub struct WorkerMetrics {
     pub tunnel_to_client: LocalCounter,
     cut_tunnels: [LocalCounter; Cut::ALL.len()],
     cut_responses: [LocalCounter; Cut::ALL.len()],
+    turned_away: [LocalCounter; TurnedAway::ALL.len()],
     /// Connections to applications that were opened.
     pub upstream_opened: LocalCounter,
     /// Requests sent on a kept-alive connection to an application.
@@ -250,6 +253,14 @@ impl WorkerMetrics {
         if let Some(counter) = self.tls_failures.get(why as usize) {
             counter.increment();
         }
+    }
+
+    /// Counts a connection that was closed at its beginning. Says how many of its kind there have been.
+    pub fn turned_away(&self, why: TurnedAway) -> u64 {
+        self.turned_away.get(why as usize).map_or(0, |counter| {
+            counter.increment();
+            counter.get()
+        })
     }
 
     /// Counts a look-up.

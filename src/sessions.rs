@@ -119,6 +119,11 @@ impl Sessions {
         self.inner.health.is_up()
     }
 
+    /// Resolves when it does. Cancel safe.
+    pub async fn until_store_is_up(&self) {
+        self.inner.health.until_found().await;
+    }
+
     /// What binds a session.
     pub fn rules(&self) -> Rules {
         self.inner.settings.load().rules

@@ -34,14 +34,23 @@ struct Issued<'a> {
 /// Creates a session.
 ///
 /// # Errors
-/// [`Code::InvalidServiceKey`] without a key of ours; [`Code::InvalidRequest`] with the field at fault; what
+/// [`Code::InvalidServiceKey`] without a key of ours; [`Code::RateLimited`] after many of these from one client; [`Code::InvalidRequest`] with the field at fault; what
 /// [`crate::sessions::Sessions::create`] says.
 pub(super) async fn create(
     call: &Call<'_>,
     headers: &HeaderMap,
     read: impl AsyncFnOnce(usize) -> Result<Bytes, Problem>,
 ) -> Result<Response<Bytes>, Problem> {
-    let service = service(headers, &call.config.services)?;
+    // Before the keys are compared: beyond the bound a right one is not told apart from a wrong one.
+    let exempt = call.config.server.trusted_proxies.trusts(Some(call.ip));
+    if !exempt {
+        call.rates.may_guess_key(call.ip, call.uptime)?;
+    }
+    let service = service(headers, &call.config.services).inspect_err(|_| {
+        if !exempt {
+            call.rates.guessed_key(call.ip, call.uptime);
+        }
+    })?;
     super::query::Query::parse(call.query, &[])?;
     let fields = body::object(headers, read).await?;
     let login = parse(fields, call, Actor::Service(service.name.clone()))?;

@@ -42,6 +42,7 @@ pub(super) async fn refresh(
     let token = parse(&read(MAX_BODY).await?)?;
     pair::signing_key(call, FIELD)?;
     let (session, user) = holder(call, headers, &token).await?;
+    call.rates.rotate(session.id, call.uptime)?;
     let grace = call.config.jwt.refresh_grace.unwrap_or_default();
     let digest = Digest::of(token.as_bytes());
     let successor = call.sessions.rotate(session.id, digest, grace, Actor::User(user.clone()), call.now).await?;
@@ -70,7 +71,15 @@ pub(super) async fn holder(
     let digest = Digest::of(token.as_bytes());
     let (found, _) = match call.sessions.recall(&digest, now) {
         Some(known) => known,
-        None => call.sessions.load(&digest, &facts, now).await,
+        None => {
+            // Guessing here is bounded as it is in every other request.
+            call.rates.may_guess_token(call.ip, call.uptime)?;
+            let loaded = call.sessions.load(&digest, &facts, now).await;
+            if matches!(&loaded.0, Err(problem) if problem.code.is_of_no_session()) {
+                call.rates.guessed_token(call.ip, call.uptime);
+            }
+            loaded
+        }
     };
     let session = found?;
     if session.format != Format::Jwt {

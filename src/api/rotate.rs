@@ -32,7 +32,7 @@ struct Rotated<'a> {
 /// Gives the caller's session a new token. The old one stays good for `session.rotate_grace`.
 ///
 /// # Errors
-/// What [`crate::sessions::Sessions::rotate`] says.
+/// [`Code::RateLimited`] when the session had many; what [`crate::sessions::Sessions::rotate`] says.
 pub(super) async fn rotate(call: &Call<'_>, permit: &Permit) -> Result<Response<Bytes>, Problem> {
     Query::parse(call.query, &[])?;
     let (session, user) = caller(permit)?;
@@ -41,6 +41,7 @@ pub(super) async fn rotate(call: &Call<'_>, permit: &Permit) -> Result<Response<
         let why = "A signed token is not rotated: POST /_sessions/refresh gets a new one for the refresh token.";
         return Err(Problem::with_detail(Code::Conflict, why));
     }
+    call.rates.rotate(session.id, call.uptime)?;
     let from = Digest::of(presented.token);
     let grace = call.config.session.rotate_grace;
     let token = call.sessions.rotate(session.id, from, grace, Actor::User(user), call.now).await?;

@@ -21,6 +21,7 @@ use super::serve::{OnHangup, until_stopped};
 use super::{EXIT_CONFIG, complain, refuse, say};
 use crate::app::{App, StartError};
 use crate::config::{Config, Invalid, Overrides, Sources};
+use crate::edge::listen::Address;
 use crate::log;
 
 /// How long the store may take to be there, in steps of [`STEP`].
@@ -49,8 +50,13 @@ pub(super) fn run(listen: Option<String>) -> ExitCode {
                 complain("the store does not come up; see the messages above");
             }
             until_stopped(app, OnHangup::End, |app| {
-                let gateway = app.addresses().first().copied().map_or_else(|| sample.address(), reachable);
-                for line in tour::introduction(gateway, app.ops_address(), sample.address(), directory.path()) {
+                let gateway = app.addresses().iter().find_map(Address::tcp).map_or_else(|| sample.address(), reachable);
+                for line in tour::introduction(
+                    gateway,
+                    app.ops_address().and_then(Address::tcp),
+                    sample.address(),
+                    directory.path(),
+                ) {
                     say(&line);
                 }
             })
@@ -134,7 +140,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 /// Waits for `/readyz`, so that the first login finds the store.
 fn wait_until_ready(app: &App) -> bool {
-    let Some(address) = app.ops_address() else { return true };
+    let Some(address) = app.ops_address().and_then(Address::tcp) else { return true };
     (0..STEPS).any(|_| {
         let ready = is_ready(address).unwrap_or(false);
         if !ready {

@@ -11,7 +11,7 @@ use http::header::HeaderName;
 use super::reader::{Table, list, text};
 use super::{
     AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Service, StorePlace, StoreSettings,
-    TokenSettings, admin, assertion, audit, compat, hearing, jwt, server, session, upstream,
+    TokenSettings, admin, assertion, audit, compat, hearing, jwt, limits, server, session, upstream,
 };
 use crate::http::cookie::{self, SameSite};
 use crate::http::{credential, identity};
@@ -27,6 +27,7 @@ const MAX_POOL: usize = 10_000;
 /// Reads all tables. `None` when something without a default is wrong; what it is stands in the faults.
 pub(super) fn read(mut root: Table) -> Option<Config> {
     let server = server::read(root.table("server"));
+    let limits = limits::read(root.table("limits"));
     let mut identity_table = root.table("identity");
     let jwt = jwt::read(root.table("jwt"));
     let assertion = assertion::Defaults::read(identity_table.table("assertion"), jwt.rules.issuers.first());
@@ -63,6 +64,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
     }
     Some(Config {
         server: server?,
+        limits,
         upstreams,
         token: token?,
         session,

@@ -23,9 +23,15 @@ impl Config {
         keep("server.ops_listen", alike(&server.ops_listen, &was.ops_listen));
         keep("server.tls", server.tls == was.tls);
         keep("server.redirect_listen", server.redirect_listen == was.redirect_listen);
+        keep("server.unix_mode", server.unix_mode == was.unix_mode);
+        keep("server.max_connections_per_client", server.max_connections_per_client == was.max_connections_per_client);
         keep("server.workers", server.workers == was.workers);
         keep("server.http2", server.http2 == was.http2);
         keep("server.max_connections", server.max_connections == was.max_connections);
+        keep("server.unix_mode", server.unix_mode == was.unix_mode);
+        let per_client = (server.max_connections_per_client, was.max_connections_per_client);
+        keep("server.max_connections_per_client", per_client.0 == per_client.1);
+        keep("limits", alike(&self.limits, &running.limits));
         keep("store", alike(&self.store, &running.store) && is_same_place(&self.store.place, &running.store.place));
         keep("cache", alike(&self.cache, &running.cache));
         keep("audit", alike(&self.audit, &running.audit));
@@ -41,16 +47,20 @@ impl Config {
         }
         let server = Server {
             listen: was.listen.clone(),
-            ops_listen: was.ops_listen,
+            ops_listen: was.ops_listen.clone(),
+            unix_mode: was.unix_mode,
             tls: was.tls.clone(),
             redirect_listen: was.redirect_listen.clone(),
+            unix_mode: was.unix_mode,
+            max_connections_per_client: was.max_connections_per_client,
             workers: was.workers,
             http2: was.http2,
             max_connections: was.max_connections,
+            max_connections_per_client: was.max_connections_per_client,
             ..self.server
         };
-        let Self { store, cache, audit, jwt, signing, log, .. } = running.clone();
-        (Self { server, rules, store, cache, audit, jwt, signing, log, ..self }, left)
+        let Self { limits, store, cache, audit, jwt, signing, log, .. } = running.clone();
+        (Self { server, limits, rules, store, cache, audit, jwt, signing, log, ..self }, left)
     }
 }
 

@@ -1,10 +1,12 @@
 //! `[server]`: where clients connect, and what they may take.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use figment::value::Value;
 
+use super::listen::{self, Listen};
 use super::reader::{Table, list, text};
 use super::tls::{self, TlsSettings};
 use super::units;
@@ -18,14 +20,18 @@ const MAX_STREAMS: usize = 1000;
 /// The public side: listeners, limits, times.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// The addresses to listen on; names were resolved when the settings were read.
-    pub listen: Vec<SocketAddr>,
-    /// The address of `/metrics`, `/livez` and `/readyz`; `None` is off.
-    pub ops_listen: Option<SocketAddr>,
+    /// Where to listen.
+    pub listen: Vec<Listen>,
+    /// Where `/metrics`, `/livez` and `/readyz` are; `None` is off.
+    pub ops_listen: Option<Listen>,
+    /// The permissions of socket files.
+    pub unix_mode: u32,
     /// The number of worker threads, each with a listener, a runtime and a pool of its own; `None` is one per core.
     pub workers: Option<usize>,
     /// The proxies whose forwarding headers are believed.
     pub trusted_proxies: TrustedProxies,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: bool,
     /// How long requests in flight may take to finish when the gateway stops.
     pub drain: Duration,
     /// From a connection's or a request's first byte to the end of its headers.
@@ -43,39 +49,52 @@ pub struct Server {
     pub max_connections: usize,
     /// How the listeners speak TLS; `None` is plain HTTP.
     pub tls: Option<TlsSettings>,
-    /// The addresses on which every request is sent to https.
-    pub redirect_listen: Vec<SocketAddr>,
+    /// Where every request is sent to https.
+    pub redirect_listen: Vec<Listen>,
+    /// The most open connections of one client, over all workers; more are closed at once. `None` is no limit.
+    pub max_connections_per_client: Option<NonZeroUsize>,
 }
 
 pub(super) fn read(mut table: Table) -> Option<Server> {
     let listen = table.optional("listen", |value| match value {
         Value::Array(_, items) if items.is_empty() => Err("must name at least one address".to_owned()),
-        Value::Array(..) => Ok(list(value, address)?.concat()),
+        Value::Array(..) => Ok(list(value, listen::parse)?.concat()),
         Value::String(..) | Value::Char(..) | Value::Bool(..) | Value::Num(..) | Value::Empty(..) | Value::Dict(..) => {
-            address(value)
+            listen::parse(value)
         }
     });
     let listen = match listen {
         Some(listen) => Some(listen),
         None if table.has("listen") => None,
-        None => Some(vec![SocketAddr::from(([127, 0, 0, 1], 8080))]),
+        None => Some(vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080)))]),
     };
-    let ops_listen = table.get("ops_listen", Some(SocketAddr::from(([127, 0, 0, 1], 9090))), |value| {
-        if value.as_str() == Some("") { Ok(None) } else { Ok(address(value)?.first().copied()) }
+    let usual = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 9090)));
+    let ops_listen = table.get("ops_listen", Some(usual), |value| {
+        if value.as_str() == Some("") { Ok(None) } else { Ok(listen::parse(value)?.into_iter().next()) }
     });
     let tls = tls::read(&mut table);
-    let redirect_listen = table.get("redirect_listen", Vec::new(), addresses);
+    let redirect_listen = table.get("redirect_listen", Vec::new(), places);
     if !redirect_listen.is_empty() && tls.is_none() && !table.has("tls") {
         table.fault("redirect_listen", "needs [[server.tls]]: it sends clients to https");
+    }
+    let trusted_proxies = table.get("trusted_proxies", TrustedProxies::default(), |value| {
+        let networks = list(value, text)?;
+        TrustedProxies::parse(networks.iter().map(String::as_str))
+    });
+    let proxy_protocol = table.flag("proxy_protocol", false);
+    if proxy_protocol && trusted_proxies == TrustedProxies::default() {
+        table.fault(
+            "proxy_protocol",
+            "needs trusted_proxies: whoever may say whose connection it is must be named there, and nobody else is served",
+        );
     }
     let workers = table.count("workers", 0, 0..=MAX_WORKERS);
     Some(Server {
         ops_listen,
+        unix_mode: table.get("unix_mode", 0o660, listen::mode),
         workers: (workers > 0).then_some(workers),
-        trusted_proxies: table.get("trusted_proxies", TrustedProxies::default(), |value| {
-            let networks = list(value, text)?;
-            TrustedProxies::parse(networks.iter().map(String::as_str))
-        }),
+        trusted_proxies,
+        proxy_protocol,
         drain: table.limit("drain", Duration::from_secs(30)),
         header_timeout: table.limit("header_timeout", Duration::from_secs(10)),
         idle_timeout: table.limit("idle_timeout", Duration::from_secs(75)),
@@ -90,25 +109,18 @@ pub(super) fn read(mut table: Table) -> Option<Server> {
         http2: table.flag("http2", true),
         http2_max_streams: u32::try_from(table.count("http2_max_streams", 128, 1..=MAX_STREAMS)).unwrap_or(u32::MAX),
         max_connections: table.count("max_connections", 10_000, 1..=MAX_CONNECTIONS),
+        max_connections_per_client: NonZeroUsize::new(table.count(
+            "max_connections_per_client",
+            1000,
+            0..=MAX_CONNECTIONS,
+        )),
         listen: listen?,
         tls,
         redirect_listen,
     })
 }
 
-/// One address or a list of them, which may be empty.
-fn addresses(value: &Value) -> Result<Vec<SocketAddr>, String> {
-    if value.as_array().is_some() { Ok(list(value, address)?.concat()) } else { address(value) }
-}
-
-fn address(value: &Value) -> Result<Vec<SocketAddr>, String> {
-    let given = text(value)?;
-    if given.starts_with("unix:") || given.starts_with("fd:") {
-        return Err(format!("\"{given}\" is not supported; write \"127.0.0.1:8080\""));
-    }
-    let resolved: Vec<SocketAddr> = given
-        .to_socket_addrs()
-        .map_err(|error| format!("\"{given}\" is no address to listen on ({error}); write \"127.0.0.1:8080\""))?
-        .collect();
-    if resolved.is_empty() { Err(format!("\"{given}\" has no address")) } else { Ok(resolved) }
+/// One place or a list of them, which may be empty.
+fn places(value: &Value) -> Result<Vec<Listen>, String> {
+    if value.as_array().is_some() { Ok(list(value, listen::parse)?.concat()) } else { listen::parse(value) }
 }

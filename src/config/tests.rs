@@ -107,20 +107,26 @@ static FILES: LazyLock<TempDir> = LazyLock::new(|| {
 #[rustfmt::skip]
 fn cases() -> Vec<Case> {
     vec![
-        ("server.listen", "[server]\nlisten = [\"127.0.0.1:7001\", \"127.0.0.1:7002\"]", shows!(|c| c.server.listen.clone()), "[127.0.0.1:7001, 127.0.0.1:7002]"),
-        ("server.ops_listen", "[server]\nops_listen = \"\"", shows!(|c| c.server.ops_listen), "None"),
+        ("server.listen", "[server]\nlisten = [\"127.0.0.1:7001\", \"127.0.0.1:7002\"]", shows!(|c| c.server.listen.clone()), "[Tcp(127.0.0.1:7001), Tcp(127.0.0.1:7002)]"),
+        ("server.unix_mode", "[server]\nunix_mode = \"0600\"", shows!(|c| c.server.unix_mode), "384"),
+        ("server.ops_listen", "[server]\nops_listen = \"\"", shows!(|c| c.server.ops_listen.clone()), "None"),
         ("server.workers", "[server]\nworkers = 3", shows!(|c| c.server.workers), "Some(3)"),
         ("server.trusted_proxies", "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]", shows!(|c| c.server.trusted_proxies.trusts(Some([10, 1, 1, 1].into()))), "true"),
         ("server.drain", "[server]\ndrain = \"7s\"", shows!(|c| c.server.drain), "7s"),
         ("server.header_timeout", "[server]\nheader_timeout = \"7s\"", shows!(|c| c.server.header_timeout), "7s"),
         ("server.idle_timeout", "[server]\nidle_timeout = \"7s\"", shows!(|c| c.server.idle_timeout), "7s"),
         ("server.max_header_bytes", "[server]\nmax_header_bytes = \"16 KiB\"", shows!(|c| c.server.max_header_bytes), "16384"),
+        ("server.proxy_protocol", "[server]\nproxy_protocol = true\ntrusted_proxies = [\"10.0.0.1\"]", shows!(|c| c.server.proxy_protocol), "true"),
+        ("server.max_connections_per_client", "[server]\nmax_connections_per_client = 0", shows!(|c| c.server.max_connections_per_client), "None"),
+        ("limits.unknown_tokens_per_client", "[limits]\nunknown_tokens_per_client = \"5/2s\"", shows!(|c| c.limits.unknown_tokens), "Some(Rate { count: 5, per: 2s })"),
+        ("limits.wrong_service_keys_per_client", "[limits]\nwrong_service_keys_per_client = \"0\"", shows!(|c| c.limits.wrong_keys), "None"),
+        ("limits.rotations_per_session", "[limits]\nrotations_per_session = \" 7 / 1h \"", shows!(|c| c.limits.rotations), "Some(Rate { count: 7, per: 3600s })"),
         ("server.max_connections", "[server]\nmax_connections = 7", shows!(|c| c.server.max_connections), "7"),
         ("server.tls", "[[server.tls]]\ncert = \"a.pem\"\nkey = \"a.key\"", shows!(|c| c.server.tls.clone().map(|tls| tls.certificates)), "Some([CertificateFiles { cert: \"a.pem\", key: \"a.key\" }])"),
         ("server.tls_min_version", "[server]\ntls_min_version = \"1.3\"\n{tls}", shows!(|c| c.server.tls.clone().map(|tls| tls.min_version)), "Some(Tls13)"),
         ("server.tls_client_auth", "[server]\ntls_client_auth = \"required\"\ntls_client_ca = \"ca.pem\"\n{tls}", shows!(|c| c.server.tls.clone().map(|tls| tls.client_auth)), "Some(Required(\"ca.pem\"))"),
         ("server.tls_client_ca", "[server]\ntls_client_auth = \"optional\"\ntls_client_ca = \"ca.pem\"\n{tls}", shows!(|c| c.server.tls.clone().map(|tls| tls.client_auth)), "Some(Optional(\"ca.pem\"))"),
-        ("server.redirect_listen", "[server]\nredirect_listen = [\"127.0.0.1:80\"]\n{tls}", shows!(|c| c.server.redirect_listen.clone()), "[127.0.0.1:80]"),
+        ("server.redirect_listen", "[server]\nredirect_listen = [\"127.0.0.1:80\"]\n{tls}", shows!(|c| c.server.redirect_listen.clone()), "[Tcp(127.0.0.1:80)]"),
         ("token.bytes", "[token]\nbytes = 16", shows!(|c| c.token.bytes), "16"),
         ("token.schemes", "[token]\nschemes = [\"Session\"]", shows!(|c| c.token.credential.clone()), "Settings { schemes: [\"Session\"], cookie: CookieName(\"__Host-session\"), former: None, forward: false }"),
         ("token.cookie", "[token]\ncookie = \"sid\"", shows!(|c| c.token.credential.cookie().as_str().to_owned()), "\"sid\""),
@@ -356,9 +362,10 @@ fn the_environment_wins_over_the_file_and_the_command_line_over_both() {
     let read = |environment: &[_], overrides| {
         let config = load_from(&toml, environment, overrides).unwrap();
         let StorePlace::Sqlite { path } = config.store.place else { panic!("sqlite was asked for") };
-        (config.server.listen[0].port(), path.display().to_string(), config.upstreams[0].addresses[0].to_string())
+        (config.server.listen[0].to_string(), path.display().to_string(), config.upstreams[0].addresses[0].to_string())
     };
-    let answer = |port, store: &str, upstream: &str| (port, store.to_owned(), upstream.to_owned());
+    let answer =
+        |port, store: &str, upstream: &str| (format!("127.0.0.1:{port}"), store.to_owned(), upstream.to_owned());
     assert_eq!(read(&[], Overrides::default()), answer(7001, "file.db", "127.0.0.1:3000"));
     assert_eq!(read(&environment, Overrides::default()), answer(7002, "environment.db", "127.0.0.1:3000"));
     let overrides = Overrides {
@@ -489,6 +496,43 @@ fn settings_of_a_sliding_lifetime_must_fit_each_other() {
         let toml = format!("[session]\n{toml}\n{UPSTREAM}");
         let found = load_from(&toml, &[], Overrides::default()).err().unwrap_or_default();
         assert_eq!(found, Vec::from_iter(expected), "{toml}");
+    }
+}
+
+#[test]
+fn a_place_to_listen_and_the_permissions_of_its_file_must_make_sense() {
+    for (toml, expected) in [
+        ("[server]\nlisten = \"unix:\"", "server.listen: \"unix:\" lacks the path"),
+        (
+            "[server]\nlisten = \"unix:@hidden\"",
+            "server.listen: \"unix:@hidden\": sockets without a file are not supported",
+        ),
+        ("[server]\nlisten = \"fd:\"", "server.listen: \"fd:\" lacks the name"),
+        ("[server]\nlisten = \"fd:a b\"", "server.listen: \"fd:a b\" lacks the name"),
+        ("[server]\nops_listen = \"nowhere\"", "server.ops_listen: \"nowhere\" is no address to listen on"),
+        ("[server]\nproxy_protocol = true", "server.proxy_protocol: needs trusted_proxies"),
+        ("[limits]\nrotations_per_session = 5", "limits.rotations_per_session: must be a number and a time in quotes"),
+        (
+            "[limits]\nrotations_per_session = \"5\"",
+            "limits.rotations_per_session: must be a number and a time in quotes",
+        ),
+        (
+            "[limits]\nrotations_per_session = \"0/1m\"",
+            "limits.rotations_per_session: must be a number and a time in quotes",
+        ),
+        (
+            "[limits]\nrotations_per_session = \"5/0\"",
+            "limits.rotations_per_session: must be a number and a time in quotes",
+        ),
+        ("[limits]\nrotations_per_session = \"5/1d\"", "limits.rotations_per_session: the time is too long"),
+        ("[limits]\nrotations_per_session = \"5000000/1s\"", "limits.rotations_per_session: there are too many"),
+        ("[server]\nunix_mode = 660", "server.unix_mode: must be octal digits in quotes, such as \"0660\""),
+        ("[server]\nunix_mode = \"0778\"", "server.unix_mode: must be octal digits"),
+        ("[server]\nunix_mode = \"0770\"", "server.unix_mode: must be octal digits"),
+        ("[server]\nunix_mode = \"0440\"", "server.unix_mode: must be octal digits"),
+    ] {
+        let faults = load_from(&format!("{toml}\n{MINIMAL}"), &[], Overrides::default()).unwrap_err();
+        assert!(faults.len() == 1 && faults[0].starts_with(&format!("FILE: {expected}")), "{faults:?}");
     }
 }
 

@@ -1,19 +1,47 @@
 //! Taking connections: as long as there is room, until the worker stops.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
 use super::conn::{self, Protocol};
-use super::redirect;
+use super::crowd::{Crowd, Member};
+use super::listen::{Listener, Socket};
 use super::tls::Tls;
+use super::{introduced, redirect};
 use crate::gate::Current;
 use crate::http::Scheme;
+use crate::metrics::TurnedAway;
+
+/// After an error such as "too many open files", which does not go away by trying again at once.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener that a runtime waits for.
+#[derive(Debug)]
+pub(super) struct Source {
+    socket: Registered,
+    /// Whether it stays when the gateway ends.
+    kept: bool,
+}
+
+#[derive(Debug)]
+enum Registered {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A connection that was just taken.
+#[derive(Debug)]
+pub(super) enum Taken {
+    Tcp(TcpStream, IpAddr),
+    Unix(UnixStream),
+}
 
 /// What is spoken with the clients of a listener.
 #[derive(Clone, Debug)]
@@ -26,37 +54,92 @@ pub(super) enum Entry {
     Redirect,
 }
 
-/// Accepts connections until `stop`, then those that the kernel has accepted already.
-pub(super) async fn until(
-    listener: TcpListener,
-    entry: Entry,
-    current: Arc<Current>,
-    room: Arc<Semaphore>,
-    mut stop: watch::Receiver<bool>,
-) {
-    /// After an error such as "too many open files", which does not go away by trying again at once.
-    const PAUSE: Duration = Duration::from_millis(100);
+/// What each connection of a listener passes on its way in.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) entry: Entry,
+    pub(super) current: Arc<Current>,
+    pub(super) crowd: Option<Arc<Crowd>>,
+}
 
+impl Source {
+    /// # Errors
+    /// When the socket cannot be registered with the runtime that this is called in.
+    pub(super) fn new(listener: Listener) -> io::Result<Self> {
+        let socket = match listener.socket {
+            Socket::Tcp(socket) => Registered::Tcp(TcpListener::from_std(socket)?),
+            Socket::Unix(socket) => Registered::Unix(UnixListener::from_std(socket)?),
+        };
+        Ok(Self { socket, kept: listener.kept })
+    }
+
+    /// Cancel safety: a connection is not lost.
+    pub(super) async fn accept(&self) -> io::Result<Taken> {
+        match &self.socket {
+            Registered::Tcp(listener) => listener.accept().await.map(|(stream, peer)| Taken::tcp(stream, peer.ip())),
+            Registered::Unix(listener) => listener.accept().await.map(|(stream, _)| Taken::Unix(stream)),
+        }
+    }
+
+    /// The connections that the kernel has accepted already. It is asked itself: the runtime may not have heard of the
+    /// last ones yet. The listener is closed after the last.
+    fn rest(self) -> impl Iterator<Item = io::Result<Taken>> {
+        let socket = match self.socket {
+            Registered::Tcp(listener) => listener.into_std().map(Socket::Tcp),
+            Registered::Unix(listener) => listener.into_std().map(Socket::Unix),
+        };
+        let mut socket = socket.ok();
+        std::iter::from_fn(move || {
+            let taken = match socket.as_ref()? {
+                Socket::Tcp(socket) => socket.accept().ok().map(|(stream, peer)| {
+                    stream.set_nonblocking(true)?;
+                    Ok(Taken::tcp(TcpStream::from_std(stream)?, peer.ip()))
+                }),
+                Socket::Unix(socket) => socket.accept().ok().map(|(stream, _)| {
+                    stream.set_nonblocking(true)?;
+                    UnixStream::from_std(stream).map(Taken::Unix)
+                }),
+            };
+            if taken.is_none() {
+                socket = None;
+            }
+            taken
+        })
+    }
+}
+
+impl Taken {
+    fn tcp(stream: TcpStream, peer: IpAddr) -> Self {
+        Self::Tcp(stream, peer.to_canonical())
+    }
+}
+
+/// Accepts connections until `stop`, then those that the kernel has accepted already, unless the listener is one that
+/// stays: then they are for whoever comes next.
+pub(super) async fn until(source: Source, door: Arc<Door>, room: Arc<Semaphore>, mut stop: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
-            accepted = next(&listener, &room) => accepted,
+            // A stop goes first: what it leaves in a listener that stays is served by the successor.
+            biased;
             // Also while there is no room: idle connections make none before they are told to close.
             _ = stop.wait_for(|stop| *stop) => break,
+            accepted = next(&source, &room) => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => spawn(stream, peer, &entry, &current, permit),
+            Ok((taken, permit)) => spawn(taken, &door, permit),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(PAUSE).await;
             }
         }
     }
-    // Asked of the kernel itself: the runtime may not have heard of the last ones yet.
-    let Ok(listener) = listener.into_std() else { return };
-    while let Ok((stream, peer)) = listener.accept() {
-        let Ok(permit) = room.clone().try_acquire_owned() else { return };
-        match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            Ok(stream) => spawn(stream, peer, &entry, &current, permit),
+    if source.kept {
+        return;
+    }
+    for taken in source.rest() {
+        let Ok(permit) = room.clone().try_acquire_owned() else { break };
+        match taken {
+            Ok(taken) => spawn(taken, &door, permit),
             Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
         }
     }
@@ -65,46 +148,89 @@ pub(super) async fn until(
 /// The next connection, when there is room for it; more than that wait in the kernel's backlog.
 ///
 /// Cancel safety: a connection is not lost, and the room is given back.
-async fn next(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+async fn next(source: &Source, room: &Arc<Semaphore>) -> io::Result<(Taken, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, permit))
+    Ok((source.accept().await?, permit))
 }
 
-fn spawn(stream: TcpStream, peer: SocketAddr, entry: &Entry, current: &Arc<Current>, permit: OwnedSemaphorePermit) {
-    // Small responses must not wait for the acknowledgement of earlier ones.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection was gone before it was served");
-        return;
+fn spawn(taken: Taken, door: &Arc<Door>, permit: OwnedSemaphorePermit) {
+    match taken {
+        Taken::Tcp(stream, peer) => {
+            // Small responses must not wait for the acknowledgement of earlier ones.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "a connection was gone before it was served");
+                return;
+            }
+            begin(stream, Some(peer), door.clone(), permit);
+        }
+        Taken::Unix(stream) => begin(stream, None, door.clone(), permit),
     }
-    let current = current.clone();
-    let peer = Some(peer.ip().to_canonical());
-    // A task for each, so that none is as large as the largest.
-    match entry {
+}
+
+/// A task for each kind of connection, so that none is as large as the largest.
+fn begin<T>(mut stream: T, peer: Option<IpAddr>, door: Arc<Door>, permit: OwnedSemaphorePermit)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let current = door.current.clone();
+    match &door.entry {
         Entry::Plain => {
             tokio::spawn(async move {
-                let protocol = if current.gate().config.server.http2 { Protocol::Either } else { Protocol::Http1 };
-                conn::serve(stream, peer, Scheme::Http, protocol, current).await;
+                if let Some((peer, member)) = door.admit(&mut stream, peer).await {
+                    let protocol = if current.gate().config.server.http2 { Protocol::Either } else { Protocol::Http1 };
+                    conn::serve(stream, peer, Scheme::Http, protocol, current).await;
+                    drop(member);
+                }
                 drop(permit);
             });
         }
         Entry::Tls(tls) => {
             let tls = tls.clone();
             tokio::spawn(async move {
-                if let Some((stream, protocol)) = tls.accept(stream, peer, &current.gate()).await {
-                    conn::serve(stream, peer, Scheme::Https, protocol, current).await;
+                if let Some((peer, member)) = door.admit(&mut stream, peer).await {
+                    if let Some((stream, protocol)) = tls.accept(stream, peer, &current.gate()).await {
+                        conn::serve(stream, peer, Scheme::Https, protocol, current).await;
+                    }
+                    drop(member);
                 }
                 drop(permit);
             });
         }
         Entry::Redirect => {
             tokio::spawn(async move {
-                redirect::serve(stream, peer, current.gate()).await;
+                if let Some((peer, member)) = door.admit(&mut stream, peer).await {
+                    redirect::serve(stream, peer, current.gate()).await;
+                    drop(member);
+                }
                 drop(permit);
             });
         }
+    }
+}
+
+impl Door {
+    /// Whose connection it is, and what counts it, if it may come in.
+    async fn admit<T>(&self, stream: &mut T, peer: Option<IpAddr>) -> Option<(Option<IpAddr>, Option<Member>)>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        let gate = self.current.gate();
+        let peer = if gate.config.server.proxy_protocol {
+            Box::pin(introduced::by_proxy(stream, peer, &gate)).await?
+        } else {
+            peer
+        };
+        let (Some(crowd), Some(ip)) = (&self.crowd, peer) else { return Some((peer, None)) };
+        // A proxy brings many clients.
+        if gate.config.server.trusted_proxies.trusts(peer) {
+            return Some((peer, None));
+        }
+        let member = crowd.enter(ip);
+        if member.is_none() {
+            gate.metrics.turned_away(TurnedAway::ClientLimit);
+            tracing::debug!(client = %ip, "a connection was closed: its client has as many as it may have");
+            return None;
+        }
+        Some((peer, member))
     }
 }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::BytesMut;
+use http::StatusCode;
+use http::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
@@ -87,18 +89,16 @@ const FIRST: usize = 4 * 1024;
 /// Whether the first bytes are those of HTTP/2. They are put back.
 async fn begins_http2<T: AsyncRead + Unpin>(transport: &mut Watched<T>, client: &Client) -> Result<bool, Ended> {
     let mut first = BytesMut::with_capacity(FIRST);
-    let mut leaving = false;
     let multiplexed = loop {
         let read = poll_fn(|cx| {
             if client.phases.poll_connection_limit(cx).is_ready() {
-                return Poll::Ready(Err(if leaving { Ended::ByProtocol(Ok(())) } else { Ended::TimedOut }));
+                return Poll::Ready(Err(Ended::TimedOut));
             }
-            if !leaving && first.is_empty() && client.gate.deadlines.is_draining() {
-                // Not at once: a request may be here of which the runtime has not heard yet.
-                leaving = true;
-                client.phases.draining();
+            let read = pin!(transport.read_buf(&mut first)).poll(cx).map_err(Ended::Broke);
+            if read.is_pending() && first.is_empty() && client.gate.deadlines.is_closing() {
+                return Poll::Ready(Err(Ended::ByProtocol(Ok(()))));
             }
-            pin!(transport.read_buf(&mut first)).poll(cx).map_err(Ended::Broke)
+            read
         });
         if read.await? == 0 || !PREFACE.starts_with(first.get(..PREFACE.len()).unwrap_or(&first)) {
             break false;
@@ -119,9 +119,16 @@ where
     let gate: &Gate = &client.gate;
     let max_header_bytes = gate.config.server.max_header_bytes;
     let serving = UpToDate::new(client.clone(), current);
+    let deadlines = &gate.deadlines;
     let service = service_fn(move |request| {
         let client = serving.client();
-        async move { Ok::<_, Infallible>(gate::handle(client, request).await) }
+        async move {
+            let mut response = gate::handle(client, request).await;
+            if deadlines.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .max_header_size(max_header_bytes)
@@ -131,7 +138,7 @@ where
         .with_upgrades();
     let leaving = Leaving(client.clone());
     let mut connection = pin!(connection);
-    let mut draining = false;
+    let mut closing = false;
     let ended = poll_fn(|cx| {
         // A connection that is closed on our side has a limit of its own, kept where the rest is read.
         if !client.phases.is_lingering() && client.phases.poll_connection_limit(cx).is_ready() {
@@ -140,9 +147,13 @@ where
         if client.lifeline.is_severed() {
             return Poll::Ready(Ended::Severed);
         }
-        if !draining && gate.deadlines.is_draining() {
-            draining = true;
-            // An idle connection closes at once, a busy one after its response, which says so.
+        if !closing && gate.deadlines.is_closing() {
+            // What the client has sent already is read before: it shall be answered.
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Ended::ByProtocol(ended));
+            }
+            closing = true;
+            // An idle connection closes at once, a busy one after its response.
             connection.as_mut().graceful_shutdown();
         }
         connection.as_mut().poll(cx).map(Ended::ByProtocol)

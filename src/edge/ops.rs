@@ -1,6 +1,7 @@
 //! The operator's listener: `/metrics`, `/livez`, `/readyz`. Never on a public address.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
+use super::accept::{PAUSE, Source, Taken};
+use super::listen::Listener;
 use crate::metrics::{self, SharedMetrics, WorkerMetrics};
 use crate::sessions::Sessions;
 
@@ -37,33 +40,41 @@ pub struct Ops {
 
 impl Ops {
     /// Serves as long as the runtime does: a scrape during the drain shall still see it.
-    pub async fn serve(self, listener: TcpListener) {
-        /// After an error such as "too many open files", which does not go away by trying again at once.
-        const PAUSE: Duration = Duration::from_millis(100);
-
+    ///
+    /// # Errors
+    /// When the socket cannot be registered with the runtime.
+    pub async fn serve(self, listener: Listener) -> io::Result<()> {
+        let source = Source::new(listener)?;
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let Ok(permit) = room.clone().acquire_owned().await else { return };
-            let Ok((stream, _)) = listener.accept().await else {
-                sleep(PAUSE).await;
-                continue;
-            };
-            let ops = self.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let answer = ops.answer(&request);
-                    async move { Ok::<_, Infallible>(answer) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(Duration::from_secs(10))
-                    .serve_connection(TokioIo::new(stream), service);
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection to the ops listener ended early");
+            let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+            match source.accept().await {
+                Ok(Taken::Tcp(stream, _)) => tokio::spawn(self.clone().converse(stream, permit)),
+                Ok(Taken::Unix(stream)) => tokio::spawn(self.clone().converse(stream, permit)),
+                Err(_) => {
+                    sleep(PAUSE).await;
+                    continue;
                 }
-                drop(permit);
-            });
+            };
         }
+    }
+
+    async fn converse<T>(self, stream: T, permit: OwnedSemaphorePermit)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(move |request| {
+            let answer = self.answer(&request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(10))
+            .serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to the ops listener ended early");
+        }
+        drop(permit);
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -54,13 +54,14 @@ where
         .keep_alive(false)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    let mut draining = false;
+    let mut closing = false;
     let ended = poll_fn(|cx| {
         if !client.phases.is_lingering() && client.phases.poll_connection_limit(cx).is_ready() {
             return Poll::Ready(None);
         }
-        if !draining && gate.deadlines.is_draining() {
-            draining = true;
+        // Who has just connected has a moment to say what for.
+        if !closing && gate.deadlines.is_closing() {
+            closing = true;
             connection.as_mut().graceful_shutdown();
         }
         connection.as_mut().poll(cx).map(Some)

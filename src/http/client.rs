@@ -61,6 +61,14 @@ impl TrustedProxies {
     }
 }
 
+/// Whom limits count as one client: an IPv4 address, or a /64 of IPv6, which is the least that one subscriber has.
+pub fn counted_as(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        ip @ IpAddr::V4(_) => ip,
+    }
+}
+
 /// Whether a client speaks TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {

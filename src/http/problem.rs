@@ -101,6 +101,9 @@ fn framed(
             // RFC 9110 section 15.5.6: the field is there even if it is empty.
             headers.insert(ALLOW, HeaderValue::from_static(problem.allow.unwrap_or_default()));
         }
+        StatusCode::TOO_MANY_REQUESTS => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(problem.retry_after.unwrap_or(1)));
+        }
         StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(RETRY_AFTER, HeaderValue::from(problem.retry_after.unwrap_or(1)));
         }
@@ -168,8 +171,10 @@ mod tests {
             let status = response.status().as_u16();
             assert_eq!(field(&response, WWW_AUTHENTICATE).is_some(), status == 401, "{code:?}");
             assert_eq!(field(&response, ALLOW).is_some(), status == 405, "{code:?}");
-            assert_eq!(field(&response, RETRY_AFTER), (status == 503).then_some("1"), "{code:?}");
+            assert_eq!(field(&response, RETRY_AFTER), matches!(status, 429 | 503).then_some("1"), "{code:?}");
         }
+        let often = Problem { retry_after: Some(7), ..Problem::new(Code::RateLimited) };
+        assert_eq!(field(&respond_to(&often, true), RETRY_AFTER), Some("7"));
         let known = Problem { allow: Some("GET, DELETE"), ..Problem::new(Code::MethodNotAllowed) };
         assert_eq!(field(&respond_to(&known, true), ALLOW), Some("GET, DELETE"));
     }

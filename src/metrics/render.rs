@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::{
     AddressMetrics, BOUNDS, Counter, Cut, Handshake, HandshakeFailure, Histogram, LocalCounter, LocalHistogram, Lookup,
-    SharedMetrics, StoreCall, WorkerMetrics,
+    SharedMetrics, StoreCall, TurnedAway, WorkerMetrics,
 };
 use crate::error::Code;
 use crate::session::{EndReason, SuspendReason};
@@ -78,6 +78,12 @@ pub fn render(workers: &[Arc<WorkerMetrics>], shared: &SharedMetrics) -> String 
     for why in HandshakeFailure::ALL {
         let count = sum(&|worker| worker.tls_failures.get(why as usize).map_or(0, LocalCounter::get));
         page.line("gateway_tls_handshake_failures_total", &[("reason", why.name())], count);
+    }
+    let name = "gateway_connections_refused_total";
+    page.head(name, "counter", "Client connections closed before anything was served, by reason.");
+    for why in TurnedAway::ALL {
+        let count = sum(&|worker| worker.turned_away.get(why as usize).map_or(0, LocalCounter::get));
+        page.line(name, &[("reason", why.name())], count);
     }
     page.head("gateway_connections_open", "gauge", "Client connections open.");
     let open: i64 = workers.iter().map(|worker| worker.open_connections.get()).sum();

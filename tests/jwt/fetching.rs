@@ -68,7 +68,9 @@ impl Published {
 fn start(server: &Upstream, more: &str) -> (Upstream, Gateway) {
     let app = Upstream::hello();
     let url = format!("{}/jwks", server.url());
-    let gateway = Gateway::start(&app.url(), &format!("[jwt]\njwks_url = \"{url}\"\n{more}"));
+    // These tests ask again and again until a key is known.
+    let unbounded = "[limits]\nunknown_tokens_per_client = \"0\"\n";
+    let gateway = Gateway::start(&app.url(), &format!("[jwt]\njwks_url = \"{url}\"\n{more}\n{unbounded}"));
     (app, gateway)
 }
 

@@ -38,13 +38,16 @@ const CONTRACT: &[(&str, u16)] = &[
     ("request_timeout", 408),
     ("payload_too_large", 413),
     ("unsupported_media_type", 415),
+    ("rate_limited", 429),
     ("store_unavailable", 503),
     ("upstream_unreachable", 502),
     ("upstream_timeout", 504),
 ];
 
-/// Those that take more than a gateway with a service and an upstream; `tests/jwt.rs` and `tests/admin.rs` meet them.
-const MET_ELSEWHERE: [&str; 5] = ["keys_unavailable", "invalid_token", "token_expired", "conflict", "protected_user"];
+/// Those that take more than a gateway with a service and an upstream; `tests/jwt.rs`, `tests/admin.rs` and
+/// `tests/upstreams.rs` meet them.
+const MET_ELSEWHERE: [&str; 6] =
+    ["keys_unavailable", "invalid_token", "token_expired", "conflict", "protected_user", "upstream_unavailable"];
 
 #[test]
 fn every_code_that_a_client_can_meet_is_met_with_its_status() {
@@ -134,12 +137,15 @@ fn rejecting(met: &mut Vec<Response>) {
     let gateway = Gateway::start(
         "http://127.0.0.1:9",
         "[server]\nidle_timeout = \"200ms\"\n[policy.user_agent]\non_change = \"reject\"\n\
-         [policy.max_sessions]\ndefault = 1\non_exceed = \"reject_new\"\n",
+         [policy.max_sessions]\ndefault = 1\non_exceed = \"reject_new\"\n\
+         [limits]\nrotations_per_session = \"1/1h\"\n",
     );
     let live = gateway.login_with(json!({ "user": "ann", "user_agent": "acme-test/1.0" }));
     met.push(gateway.issue(&json!({ "user": "ann" })));
     met.push(gateway.get("/", &format!("{}User-Agent: other/1\r\n", bearer(&live.token))));
     met.push(gateway.get("/_sessions/auth", ""));
+    let rotated = gateway.request("POST", "/_sessions/rotate", &bearer(&live.token), b"").json();
+    met.push(gateway.request("POST", "/_sessions/rotate", &bearer(rotated["token"].as_str().unwrap()), b""));
 
     let json = "Content-Type: application/json\r\n";
     let key = bearer(SERVICE_KEY);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use session_gateway::app::App;
 use session_gateway::config::{Config, Invalid, Overrides, Sources};
+use session_gateway::edge::listen::Address;
 use tempfile::TempDir;
 
 use super::client::{Connection, Response};
@@ -34,7 +35,8 @@ pub struct Issued {
 
 impl Gateway {
     /// A gateway in front of `upstream` with an SQLite store and these settings. Without an `[[upstream]]` of their own
-    /// they get one; `{upstream}` in them is its URL.
+    /// they get one; `{upstream}` in them is its URL, `{directory}` the gateway's own directory. It listens on a free port of
+    /// 127.0.0.1 unless there is a line `listen = …`.
     pub fn start(upstream: &str, toml: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let store = format!("sqlite:{}", directory.path().join("sessions.db").display());
@@ -58,7 +60,9 @@ impl Gateway {
         let config = config(&directory, upstream, store, toml).unwrap_or_else(|invalid| panic!("{invalid}"));
         session_gateway::log::start(&config.log);
         let app = App::start(config).unwrap_or_else(|error| panic!("{error}"));
-        let (address, ops) = (app.addresses()[0], app.ops_address().unwrap());
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let address = app.addresses().iter().find_map(Address::tcp).unwrap_or(nowhere);
+        let ops = app.ops_address().and_then(Address::tcp).unwrap();
         Self { app: Some(app), address, ops, directory }
     }
 
@@ -86,7 +90,7 @@ impl Gateway {
 
     /// Where it sends clients to https.
     pub fn redirect_address(&self) -> SocketAddr {
-        self.app.as_ref().unwrap().redirect_addresses()[0]
+        self.app.as_ref().unwrap().redirect_addresses()[0].tcp().unwrap()
     }
 
     pub fn access_log(&self) -> PathBuf {
@@ -181,13 +185,15 @@ pub fn bearer(token: &str) -> String {
 pub fn config(directory: &TempDir, upstream: &str, store: &str, toml: &str) -> Result<Config, Invalid> {
     let file = directory.path().join("gateway.toml");
     let access = directory.path().join("access.log").display().to_string();
-    let environment = vec![
-        ("GATEWAY_SERVER__LISTEN".to_owned(), "[\"127.0.0.1:0\"]".to_owned()),
+    let mut environment = vec![
         ("GATEWAY_SERVER__OPS_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
         ("GATEWAY_STORE__URL".to_owned(), store.to_owned()),
         ("GATEWAY_LOG__ACCESS".to_owned(), access),
     ];
-    let mut text = toml.replace("{upstream}", upstream);
+    if !toml.lines().any(|line| line.starts_with("listen = ")) {
+        environment.push(("GATEWAY_SERVER__LISTEN".to_owned(), "[\"127.0.0.1:0\"]".to_owned()));
+    }
+    let mut text = toml.replace("{upstream}", upstream).replace("{directory}", &directory.path().display().to_string());
     if !text.contains("[[upstream]]") {
         text.push_str(&format!("\n[[upstream]]\nurl = \"{upstream}\"\n"));
     }

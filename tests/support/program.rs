@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -48,7 +49,12 @@ impl Program {
     /// Starts it on free ports and waits until it listens; its store may not be up yet.
     pub fn start(command: &mut Command) -> Self {
         command.env("GATEWAY_SERVER__LISTEN", "127.0.0.1:0").env("GATEWAY_SERVER__OPS_LISTEN", "127.0.0.1:0");
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        Self::launch(command.stdout(Stdio::null()))
+    }
+
+    /// Starts it where its settings say, at least on TCP and with the operator's listener.
+    pub fn launch(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let written = log.clone();
@@ -61,8 +67,8 @@ impl Program {
         });
         let address = |sentence: &str| {
             let log = log.lock().unwrap();
-            let line = log.lines().find(|line| line.contains(sentence))?;
-            line.split_once("address=")?.1.split_whitespace().next()?.parse().ok()
+            let mut lines = log.lines().filter(|line| line.contains(sentence));
+            lines.find_map(|line| line.split_once("address=")?.1.split_whitespace().next()?.parse().ok())
         };
         let mut found = None;
         wait_until("the program listens", || {
@@ -121,5 +127,34 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Sockets as a service manager passes them.
+pub struct Activated {
+    /// Becomes descriptor 3 …
+    pub first: OwnedFd,
+    /// … and this one 4.
+    pub second: Option<OwnedFd>,
+    /// Their names, with a colon between them.
+    pub names: &'static str,
+}
+
+impl Activated {
+    /// A command that runs the program in `directory` with them. They go by way of a shell's standard input and output, since a
+    /// process that passes others needs unsafe code, and knows its own id only when it is there.
+    pub fn command(self, directory: &Path) -> Command {
+        let count = if self.second.is_some() { 2 } else { 1 };
+        let second = if self.second.is_some() { "4>&1 >/dev/null" } else { "" };
+        let script = format!(
+            "exec 3<&0 </dev/null {second}; LISTEN_PID=$$ LISTEN_FDS={count} LISTEN_FDNAMES={} exec {}",
+            self.names,
+            env!("CARGO_BIN_EXE_session-gateway")
+        );
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(script).current_dir(directory).env_clear();
+        command.stdin(Stdio::from(self.first));
+        command.stdout(self.second.map_or_else(Stdio::null, Stdio::from));
+        command
     }
 }

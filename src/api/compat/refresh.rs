@@ -39,6 +39,7 @@ pub(in crate::api) async fn exchange(
 ) -> Result<Response<Bytes>, Problem> {
     let token = presented(headers, read).await?;
     let (session, user) = holder(call, headers, &token).await.map_err(told)?;
+    call.rates.rotate(session.id, call.uptime)?;
     let successor = if rotates {
         let grace = call.config.jwt.refresh_grace.unwrap_or_default();
         let (from, actor) = (Digest::of(token.as_bytes()), Actor::User(user.clone()));

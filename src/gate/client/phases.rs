@@ -94,11 +94,6 @@ impl Phases {
         self.connection.arm(self.idle_timeout);
     }
 
-    /// The worker drains, and nothing has come on this connection yet: what is not here in a moment does not come.
-    pub fn draining(&self) {
-        self.connection.arm(Duration::ZERO);
-    }
-
     /// A multiplexed connection has said that it closes; the other side has a moment to take that in.
     pub fn closing(&self) {
         self.connection.arm(LINGER);

@@ -1,0 +1,23 @@
+//! Where a gateway listens: socket files, and sockets that the service manager holds open over restarts.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
+#![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
+
+mod support;
+
+#[path = "listens/files.rs"]
+mod files;
+#[path = "listens/passed.rs"]
+mod passed;
+#[path = "listens/restarting.rs"]
+mod restarting;
+
+/// The settings of a gateway whose application everybody may use; `server` stands under `[server]`.
+fn open(server: &str) -> String {
+    format!(
+        "[server]\n{server}\n[[upstream]]\nurl = \"{{upstream}}\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n"
+    )
+}
+
+/// A request whose answer ends with the connection.
+const LAST: &str = "GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n";
