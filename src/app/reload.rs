@@ -9,7 +9,6 @@ use super::{mention_guesses, settings};
 use crate::config::Config;
 use crate::gate::{Assertions, Current, Gate, Pool, Upstreams};
 use crate::metrics::SharedMetrics;
-use crate::rates_placeholder;
 use crate::sessions::Sessions;
 
 /// What has to be known to put other settings in place.
@@ -64,17 +63,13 @@ impl Reloading {
         side.spawn(upstreams.clone().watch(watching_stopped));
         self.sessions.adopt(settings(&config));
         let assertions = Arc::new(Assertions::new(config.signing.as_ref(), self.shared.clone()));
-        // What was counted goes on, unless it is counted against something else now.
-        let same_limits = format!("{:?}", config.limits) == format!("{:?}", running.config.limits);
-        let known = self.gates.first().filter(|_| same_limits).map(|current| current.gate().rates.clone());
-        let rates = known.unwrap_or_else(|| Arc::new(Rates::new(&config.limits)));
         for (number, current) in self.gates.iter().enumerate() {
             let old = current.gate();
             current.replace(Gate {
                 config: config.clone(),
                 sessions: old.sessions.clone(),
                 keys: old.keys.clone(),
-                rates: rates.clone(),
+                rates: old.rates.clone(),
                 assertions: assertions.clone(),
                 pool: Pool::new(&upstreams, number),
                 streams: old.streams.clone(),

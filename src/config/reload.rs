@@ -23,8 +23,6 @@ impl Config {
         keep("server.ops_listen", alike(&server.ops_listen, &was.ops_listen));
         keep("server.tls", server.tls == was.tls);
         keep("server.redirect_listen", server.redirect_listen == was.redirect_listen);
-        keep("server.unix_mode", server.unix_mode == was.unix_mode);
-        keep("server.max_connections_per_client", server.max_connections_per_client == was.max_connections_per_client);
         keep("server.workers", server.workers == was.workers);
         keep("server.http2", server.http2 == was.http2);
         keep("server.max_connections", server.max_connections == was.max_connections);
@@ -51,8 +49,6 @@ impl Config {
             unix_mode: was.unix_mode,
             tls: was.tls.clone(),
             redirect_listen: was.redirect_listen.clone(),
-            unix_mode: was.unix_mode,
-            max_connections_per_client: was.max_connections_per_client,
             workers: was.workers,
             http2: was.http2,
             max_connections: was.max_connections,
