@@ -20,6 +20,11 @@ fn like(pieces: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(piece, 0..16).prop_map(|pieces| pieces.concat())
 }
 
+#[test]
+fn a_number_with_a_fraction_is_read_and_written_as_it_is() {
+    checks::login_bodies(b"288.8383e88");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
 
