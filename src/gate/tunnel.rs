@@ -2,7 +2,7 @@
 //!
 //! The request takes the main line like any other, with its policy, identity and headers. What the client sends behind its head
 //! stays where it is until the application has consented: hyper hands it over with the connection, once the 101 has gone to
-//! the client. The connection's own task then moves the bytes ([`copy`]), so a WebSocket holds its client's place among the
+//! the client. The connection's own task then moves the bytes (`copy`), so a WebSocket holds its client's place among the
 //! connections, stays on its worker, and is dropped with it.
 
 mod copy;
