@@ -295,6 +295,8 @@ async fn check(
     exchange: &mut Exchange,
 ) -> Result<Permit, Problem> {
     let now = gate.sessions.at(exchange.began);
+    // Before anything is waited for: others may be put in place meanwhile.
+    let rules = gate.sessions.rules();
     let signer = match signer(gate.keys.as_ref(), presented) {
         Ok(signer) => signer,
         Err(problem) => return guessing::refused(gate, client_ip, exchange, problem),
@@ -323,7 +325,7 @@ async fn check(
     gate.metrics.looked_up(how);
     let session = found?;
     fits(session.format, signer.is_some())?;
-    let permit = match policy::check(session.clone(), &facts, &gate.sessions.rules(), now.wall) {
+    let permit = match policy::check(session.clone(), &facts, &rules, now.wall) {
         Ok(permit) => permit,
         Err(refusal) => {
             exchange.waited = true;

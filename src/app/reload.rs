@@ -55,6 +55,11 @@ impl Reloading {
         for key in left {
             tracing::warn!(key, "a change of this takes effect at a restart");
         }
+        if !config.jwt.keys.is_empty() || config.signing.is_some() {
+            tracing::warn!(
+                "keys of [jwt] and [signing] are read at the start alone: one that was changed takes a restart"
+            );
+        }
         let config = Arc::new(config);
         mention_guesses(&config);
         let upstreams = Arc::new(Upstreams::new(&config, self.gates.len()));

@@ -23,6 +23,8 @@ impl Config {
         keep("server.ops_listen", alike(&server.ops_listen, &was.ops_listen));
         keep("server.tls", server.tls == was.tls);
         keep("server.redirect_listen", server.redirect_listen == was.redirect_listen);
+        // A connection that was taken without a PROXY header would be its proxy's from then on.
+        keep("server.proxy_protocol", server.proxy_protocol == was.proxy_protocol);
         keep("server.workers", server.workers == was.workers);
         keep("server.http2", server.http2 == was.http2);
         keep("server.max_connections", server.max_connections == was.max_connections);
@@ -49,6 +51,7 @@ impl Config {
             unix_mode: was.unix_mode,
             tls: was.tls.clone(),
             redirect_listen: was.redirect_listen.clone(),
+            proxy_protocol: was.proxy_protocol,
             workers: was.workers,
             http2: was.http2,
             max_connections: was.max_connections,

@@ -15,6 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::COOKIE;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -36,6 +37,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const SEND_BUFFER: usize = 128 * 1024;
 /// How long the answer to a ping may take of a client that has requests open and says nothing.
 const PONG: Duration = Duration::from_secs(20);
+/// The most streams that a connection keeps for requests to come. Each has two limits of time, which are looked over.
+const MOST_SPARE: usize = 8;
 /// The most fields of a request, as on HTTP/1.1.
 const MOST_FIELDS: usize = 100;
 
@@ -89,7 +92,9 @@ where
 }
 
 async fn answer(stream: Arc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
-    if request.headers().len() > MOST_FIELDS {
+    // Browsers send each cookie as a field of its own.
+    let cookies = request.headers().get_all(COOKIE).iter().count();
+    if request.headers().len() - cookies > MOST_FIELDS {
         let mut response = Response::new(ResponseBody::whole(Bytes::new()));
         *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return response;
@@ -121,7 +126,7 @@ impl Streams {
             open: AtomicUsize::new(0),
             begun: Mutex::default(),
             spare: Mutex::default(),
-            most_spare: usize::try_from(most).unwrap_or(usize::MAX),
+            most_spare: usize::try_from(most).unwrap_or(usize::MAX).min(MOST_SPARE),
         }))
     }
 

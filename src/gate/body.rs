@@ -173,7 +173,8 @@ impl Body for ResponseBody {
             exchange.piece_wanted();
         }
         if this.seen.has_remaining() {
-            let seen = std::mem::take(&mut this.seen);
+            let most = exchange.as_ref().map_or(usize::MAX, |exchange| exchange.largest_piece());
+            let seen = this.seen.split_to(this.seen.len().min(most));
             if let Some(exchange) = exchange {
                 exchange.sent(seen.len());
             }
@@ -194,7 +195,11 @@ impl Body for ResponseBody {
             return Poll::Pending;
         };
         Poll::Ready(match frame {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                let most = exchange.as_ref().map_or(usize::MAX, |exchange| exchange.largest_piece());
+                if let Some(data) = frame.data_mut().filter(|data| data.len() > most) {
+                    this.seen = data.split_off(most);
+                }
                 if let (Some(exchange), Some(data)) = (exchange, frame.data_ref()) {
                     exchange.sent(data.len());
                     if exchange.is_long() {

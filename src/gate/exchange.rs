@@ -164,6 +164,11 @@ impl Exchange {
         }
     }
 
+    /// The most of a response's body that is handed over at a time.
+    pub(super) fn largest_piece(&self) -> usize {
+        self.client.phases.largest_piece()
+    }
+
     /// More of the response's body is asked for.
     pub(super) fn piece_wanted(&self) {
         self.client.phases.piece_wanted();

@@ -91,6 +91,8 @@ pub(super) async fn to(
         forwarding::write_request_head(&mut head, line, &parts.headers, &telling, BodyLength::None);
         exchange.waited = true;
         let outgoing = Outgoing::bodiless(head).naming_address(names_address);
+        // Its connection has a place among those that the application may have; the next one may have to wait for it.
+        drop(response);
         response = Box::pin(exchanged(client, place, &parts.method, outgoing, permit, exchange)).await?;
     }
     match before {

@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -71,6 +71,8 @@ struct Stream {
     judged: Mutex<Judged>,
     /// Zero, or the place of a [`Cut`] in its list, counted from one.
     cut: AtomicU8,
+    /// Whether it is over, and what becomes of its connection no matter of its session's.
+    gone: AtomicBool,
     owner: AtomicWaker,
 }
 
@@ -93,8 +95,13 @@ pub(super) struct Watched {
 /// Watches a stream of `client`, whose request came from `client_ip`, let pass with `session`.
 pub(super) fn watch(kind: Kind, client: &Arc<Client>, client_ip: IpAddr, session: Option<&Arc<Session>>) -> Watched {
     let streams = &client.gate.streams;
+    let sessions = &client.gate.sessions;
+    // The request may have begun long ago. What was forgotten since is not good any more, whoever can be asked.
+    let forgotten = sessions.forgotten_so_far();
+    let still_known =
+        |session: &Arc<Session>| matches!(sessions.recall_again(session, sessions.now().uptime), Some((Ok(_), _)));
     let judged = Judged {
-        good: session.map(|session| (session.clone(), client.gate.sessions.forgotten_so_far())),
+        good: session.filter(|session| still_known(session)).map(|session| (session.clone(), forgotten)),
         ..Judged::default()
     };
     let stream = Arc::new(Stream {
@@ -105,6 +112,7 @@ pub(super) fn watch(kind: Kind, client: &Arc<Client>, client_ip: IpAddr, session
         uses: AtomicU64::new(0),
         judged: Mutex::new(judged),
         cut: AtomicU8::new(0),
+        gone: AtomicBool::new(false),
         owner: AtomicWaker::new(),
     });
     let mut slots = streams.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,6 +150,8 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        // A verdict that comes later is not about what the connection carries next.
+        self.stream.gone.store(true, Ordering::Relaxed);
         let mut slots = self.stream.client.gate.streams.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = slots.used.get_mut(self.place).and_then(Option::take);
         slots.free.push(self.place);
@@ -239,7 +249,15 @@ impl Stream {
             Err(problem) if problem.code == Code::UnknownToken => self.cut(Cut::Unknown),
             Err(_) => {
                 let known = judged.good.as_ref();
-                if !known.is_some_and(|(session, then)| gate.sessions.goes_on_unasked(session, *then, now.uptime)) {
+                let over = known.and_then(|(session, _)| {
+                    policy::check_again(opened, session.clone(), self.client_ip, &gate.sessions.rules(), now.wall).err()
+                });
+                // What others may have seen of its use is not known here; its end by time or by the rules is.
+                if let Some(refusal) = over.filter(|refusal| !matches!(refusal, Refusal::Idle | Refusal::Lapsed(_))) {
+                    self.cut(reason(refusal));
+                } else if !known
+                    .is_some_and(|(session, then)| gate.sessions.goes_on_unasked(session, *then, now.uptime))
+                {
                     self.cut(Cut::StoreUnavailable);
                 }
             }
@@ -270,6 +288,9 @@ impl Stream {
     }
 
     fn cut(&self, why: Cut) {
+        if self.gone.load(Ordering::Relaxed) {
+            return;
+        }
         if let Some(opened) = &self.opened {
             tracing::debug!(session = %opened.id, why = why.name(), kind = ?self.kind, "cutting a stream");
         }

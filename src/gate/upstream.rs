@@ -83,9 +83,8 @@ async fn on_kept(
     let metrics = &client.gate.metrics;
     metrics.upstream_reused.increment();
     connection.begin(room);
-    if connection.address > 0
-        && let Some(address) = group.application.settings.addresses.get(connection.address)
-    {
+    // Also the first one: it may have been written for another address before.
+    if let Some(address) = group.application.settings.addresses.get(connection.address) {
         outgoing.address(&address.host);
     }
     let answered = connection.exchange(outgoing, method, &client.phases).await;

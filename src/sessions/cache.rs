@@ -288,7 +288,9 @@ impl Cache {
 
     /// Forgets everything, loads in flight included.
     pub(super) fn clear(&self) {
-        let in_step = self.in_step();
+        let mut in_step = self.in_step();
+        // What goes on without being asked for (an open stream) is in doubt too.
+        in_step.push_unknown();
         self.found.clear();
         self.aliases.clear();
         self.absent.clear();

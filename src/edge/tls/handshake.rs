@@ -48,7 +48,7 @@ impl Tls {
                 ));
                 let agreed = spoken(session.alpn_protocol());
                 // At the end it is waited a moment for a request that may be on its way, where the first bytes are waited for.
-                let leaving = gate.deadlines.is_draining() && agreed == Protocol::Http1;
+                let leaving = gate.deadlines.is_draining() && agreed == Protocol::Http1 && gate.config.server.http2;
                 return Some((stream, if leaving { Protocol::Either } else { agreed }));
             }
             Ended::Done(Err((error, look))) => (why(&error), Some((error, look.transport))),

@@ -48,6 +48,9 @@ const SERVING: u8 = 2;
 const FRESH: u8 = 3;
 const LINGERING: u8 = 4;
 
+/// A frame of HTTP/2 carries so much unless the client asks for more.
+const STREAM_PIECE: usize = 16 * 1024;
+
 /// How long a connection that is closed on our side waits for what the client had begun to send.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -166,6 +169,12 @@ impl Phases {
         if self.is(Kind::Stream) {
             self.connection.arm(self.idle_timeout);
         }
+    }
+
+    /// The most of a response's body that is handed over at a time. A stream holds what the client does not take, the last
+    /// piece even when the stream is over.
+    pub(in crate::gate) fn largest_piece(&self) -> usize {
+        if self.is(Kind::Stream) { STREAM_PIECE } else { usize::MAX }
     }
 
     /// The next piece of the response's body is asked for.

@@ -119,6 +119,8 @@ impl Connection {
     /// It has served its request.
     pub(super) fn rest(&mut self, now: Uptime) {
         drop(self.using.end());
+        // Trailers end a body too, and the pause before them is not the next response's.
+        self.moved();
         self.resting_since = now;
     }
 

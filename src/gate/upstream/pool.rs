@@ -60,14 +60,12 @@ impl Pool {
 
     /// Takes a connection back, when it can serve another request.
     pub(in crate::gate) fn put(&self, mut connection: Box<Connection>, now: Uptime) {
-        if self.closed.load(Ordering::Acquire) {
-            return;
-        }
         let Some(group) = self.groups.get(connection.upstream).filter(|_| connection.is_reusable()) else { return };
         let Some(shelf) = group.shelves.get(connection.address) else { return };
         connection.rest(now);
         let mut connections = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        if connections.len() < group.application.settings.max_idle {
+        // Looked at under the lock: whoever closes the pool empties the shelf under it afterwards.
+        if !self.closed.load(Ordering::Acquire) && connections.len() < group.application.settings.max_idle {
             connections.push(connection);
         }
     }
