@@ -223,3 +223,17 @@ fn both_versions_are_spoken_on_one_port_and_http_1_alone_when_so_set() {
     };
     wait_until("it is counted", unparsable);
 }
+
+#[test]
+fn a_browser_with_many_cookies_each_in_a_field_of_its_own_is_served() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), "");
+    let session = gateway.login("ann");
+    let connection = Connection::open(gateway.address);
+    let mut request = connection.request("GET", "/").header("authorization", format!("Bearer {}", session.token));
+    for number in 0..150 {
+        request = request.header("cookie", format!("c{number}=1"));
+    }
+    assert_eq!(connection.send(request.body(empty()).unwrap()).status, 200);
+    assert_eq!(upstream.last().headers("cookie")[0].split("; ").count(), 150);
+}
