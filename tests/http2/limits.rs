@@ -64,7 +64,7 @@ fn a_client_that_takes_nothing_of_one_response_loses_that_stream_and_no_other() 
     frames.send(HEADERS, END_HEADERS | END_STREAM, 3, &get("/", &[]));
     let answer = frames.next().unwrap();
     assert_eq!((answer.kind, answer.stream, answer.status()), (HEADERS, 3, Some(200)));
-    assert_eq!(gateway.metric("gateway_connections_timed_out_total"), 1.0);
+    gateway.until_metric("gateway_connections_timed_out_total", 1.0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use session_gateway::app::App;
@@ -160,6 +161,21 @@ impl Gateway {
         let page = self.ops_get("/metrics");
         let line = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no figure {name} in\n{}", page.text())).parse().unwrap()
+    }
+
+    /// Waits until a figure is that; some are counted a moment after the client has its answer.
+    #[track_caller]
+    pub fn until_metric(&self, name: &str, value: f64) {
+        let mut last = f64::NAN;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            last = self.metric(name);
+            if last == value {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("{name} is {last}, not {value}");
     }
 
     /// How many times the store was asked for a session by its token.

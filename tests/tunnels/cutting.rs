@@ -34,7 +34,7 @@ fn cut_by(toml: &str, why: &str, change: impl FnOnce(&Gateway, &Issued, &str)) {
         "{line}"
     );
     assert!(line.contains("bytes=6 bytes_in=10 "), "{line}");
-    assert_eq!(gateway.metric(&format!("gateway_streams_cut_total{{kind=\"tunnel\",reason=\"{why}\"}}")), 1.0);
+    gateway.until_metric(&format!("gateway_streams_cut_total{{kind=\"tunnel\",reason=\"{why}\"}}"), 1.0);
     wait_until("it is counted out", || gateway.metric("gateway_tunnels_open") == 0.0);
 }
 

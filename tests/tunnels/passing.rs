@@ -36,8 +36,8 @@ fn both_directions_flow_at_once_byte_for_byte() {
         scope.spawn(|| assert!(app.take(SIZE) == up));
         scope.spawn(|| assert!(client.take(SIZE) == down));
     });
-    assert_eq!(gateway.metric("gateway_tunnel_bytes_total{to=\"app\"}"), SIZE as f64);
-    assert_eq!(gateway.metric("gateway_tunnel_bytes_total{to=\"client\"}"), SIZE as f64);
+    gateway.until_metric("gateway_tunnel_bytes_total{to=\"app\"}", SIZE as f64);
+    gateway.until_metric("gateway_tunnel_bytes_total{to=\"client\"}", SIZE as f64);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_client_that_does_not_read_holds_up_the_application_and_not_memory() {
     }
     // What went is in the buffers of the kernel, of three sockets.
     assert!(sent < MOST, "{sent}");
-    assert_eq!(gateway.metric("gateway_tunnels_open"), 1.0, "a client that stalls is under the tunnel's own limit");
+    gateway.until_metric("gateway_tunnels_open", 1.0);
     let taken = client.take(sent);
     assert!(taken.chunks(piece.len()).all(|chunk| chunk == piece));
 }
@@ -114,7 +114,7 @@ fn one_that_is_silent_for_too_long_is_closed_and_one_that_is_not_goes_on() {
     assert!(took > Duration::from_millis(950) && took < Duration::from_secs(3), "{took:?}");
     let line = log_with(&gateway, "status=101");
     assert!(line.contains("aborted=true cut=tunnel_idle"), "{line}");
-    assert_eq!(gateway.metric("gateway_streams_cut_total{kind=\"tunnel\",reason=\"tunnel_idle\"}"), 1.0);
+    gateway.until_metric("gateway_streams_cut_total{kind=\"tunnel\",reason=\"tunnel_idle\"}", 1.0);
 
     let (_gateway, _peer, Open { mut client, app: _app, .. }) = opened(&upstream("tunnel_idle_timeout = \"200ms\""));
     assert_eq!(read_close(&mut client), (1001, "tunnel_idle".to_owned()));
@@ -139,20 +139,20 @@ fn it_holds_its_clients_place_and_is_counted_while_it_lasts() {
     let (gateway, peer, mut opened) = opened("[server]\nworkers = 1\nmax_connections = 2\n");
     // The client has its answer a moment earlier.
     wait_until("it is counted", || gateway.metric("gateway_tunnels_open") == 1.0);
-    assert_eq!(gateway.metric("gateway_connections_open"), 1.0);
+    gateway.until_metric("gateway_connections_open", 1.0);
     let mut other = gateway.connect();
     other.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
     assert_eq!(other.read("GET").status, 401);
     let mut third = gateway.connect();
     third.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n");
     while_nothing_happens(Duration::from_millis(300));
-    assert_eq!(gateway.metric("gateway_connections_open"), 2.0, "there is no room for a third");
+    gateway.until_metric("gateway_connections_open", 2.0);
     opened.works();
     opened.client.close();
     assert!(opened.app.is_closed());
     drop(opened.app);
     assert_eq!(third.read("GET").status, 401);
     wait_until("it is counted out", || gateway.metric("gateway_tunnels_open") == 0.0);
-    assert_eq!(gateway.metric("gateway_tunnels_total"), 1.0);
+    gateway.until_metric("gateway_tunnels_total", 1.0);
     drop(peer);
 }

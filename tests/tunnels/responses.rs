@@ -48,7 +48,7 @@ fn an_event_stream_is_cut_without_its_end() {
     assert!(app.is_closed());
     let line = log_with(&gateway, "target=/stream");
     assert!(line.contains("status=200") && line.contains("aborted=true cut=session_revoked"), "{line}");
-    assert_eq!(gateway.metric("gateway_streams_cut_total{kind=\"response\",reason=\"session_revoked\"}"), 1.0);
+    gateway.until_metric("gateway_streams_cut_total{kind=\"response\",reason=\"session_revoked\"}", 1.0);
 }
 
 #[test]

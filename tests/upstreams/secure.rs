@@ -41,7 +41,7 @@ fn an_application_over_tls_is_reached_and_its_connections_are_kept() {
         assert!(upstream.last().body == body);
     }
     assert_eq!(front.shaken.load(Ordering::SeqCst), 1, "one connection served all of it");
-    assert_eq!(gateway.metric("gateway_upstream_reuses_total"), 8.0);
+    gateway.until_metric("gateway_upstream_reuses_total", 8.0);
 }
 
 #[test]

@@ -71,9 +71,9 @@ fn a_request_whose_connection_is_refused_goes_to_the_next_address_and_the_refusi
         assert_eq!(good.last().body, b"body");
     }
     let labels = |url: &str| format!("{{upstream=\"app\",address=\"{}\"}}", url.strip_prefix("http://").unwrap());
-    assert_eq!(gateway.metric(&format!("gateway_upstream_failures_total{}", labels(&gone))), 1.0);
+    gateway.until_metric(&format!("gateway_upstream_failures_total{}", labels(&gone)), 1.0);
     assert_eq!(gateway.metric(&format!("gateway_upstream_up{}", labels(&gone))), 0.0);
-    assert_eq!(gateway.metric(&format!("gateway_upstream_up{}", labels(&good.url()))), 1.0);
+    gateway.until_metric(&format!("gateway_upstream_up{}", labels(&good.url())), 1.0);
     assert_eq!(gateway.ops_get("/readyz").text(), "ok\n", "the gateway itself is ready");
 }
 
