@@ -164,7 +164,7 @@ impl Phases {
     }
 
     /// A piece of the response's body was handed over. On a stream it may stay there until the client gives room for it;
-    /// the next piece is asked for when it has gone.
+    /// the next piece is asked for when there is room for some of it. The last piece of a response is under no limit here.
     pub(in crate::gate) fn piece_offered(&self) {
         if self.is(Kind::Stream) {
             self.connection.arm(self.idle_timeout);
