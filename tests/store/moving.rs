@@ -2,7 +2,7 @@
 //! its indexes.
 
 use session_gateway::session::{EndReason, State};
-use session_gateway::store::{NewSession, OnExceed, Which};
+use session_gateway::store::{Creation, NewSession, OnExceed, Which};
 
 use crate::fixture::{Fixture, Place, at, max, new, user};
 
@@ -62,4 +62,32 @@ async fn a_session_in_use_ends_like_any_other() {
     let one = fixture.session("ann", at(6)).await;
     assert_eq!(while_used(&fixture, 0, fixture.end(Which::One(one), EndReason::Revoked, None)).await.len(), 1);
     assert_eq!(fixture.state(one).await, State::Ended(EndReason::Revoked));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_use_is_written_down_after_the_count_keeps_its_place_from_a_new_one() {
+    let fixture = Fixture::postgres().await;
+    // Statements are prepared now: later, only their running waits for the lock.
+    let mut coming = NewSession { limit: max(1, OnExceed::RejectNew), ..new("bob", at(0)) };
+    fixture.create(coming.clone()).await;
+    let returning = fixture.session("ann", at(0)).await;
+    coming = NewSession { limit: max(1, OnExceed::RejectNew), ..new("ann", at(9)) };
+    coming.limit.idle_since = Some(at(5));
+
+    let Place::Postgres(database) = &fixture.place else { panic!() };
+    let (writer, watcher) = (database.connect().await, database.connect().await);
+    // Reading, and so counting, goes on under this lock; ending and adding wait.
+    writer.batch_execute("BEGIN; LOCK TABLE sessions IN SHARE MODE").await.unwrap();
+    let used = async {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        while watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+        let used = format!("UPDATE sessions SET last_seen_at = now() + '1 day' WHERE id = '{returning}'; COMMIT");
+        writer.batch_execute(&used).await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(fixture.store.create(coming), used);
+    let outcome = outcome.unwrap();
+    assert!(matches!(outcome, Creation::TooMany { limit } if limit.get() == 1), "{outcome:?}");
+    assert_eq!(fixture.state(returning).await, State::Active);
+    assert_eq!(fixture.live("ann", at(9)).await, [returning]);
 }

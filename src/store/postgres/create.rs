@@ -9,9 +9,9 @@ use super::end;
 use super::fresh::{fresh, unused};
 use super::value::Time;
 use crate::clock::Timestamp;
-use crate::session::Actor;
+use crate::session::{Actor, EndReason};
 use crate::store::schema::{self, kind};
-use crate::store::{Creation, NewSession, OnExceed};
+use crate::store::{Creation, Ended, NewSession, OnExceed};
 
 pub(super) const ADD_USER: &str = "INSERT INTO users (id) VALUES ($1) ON CONFLICT (id) DO NOTHING";
 const LOCK_USER: &str = "SELECT enabled, max_sessions, not_before FROM users WHERE id = $1 FOR UPDATE";
@@ -90,9 +90,8 @@ pub(super) async fn create(client: &mut Object, new: &NewSession) -> Result<Crea
     let by_user = row.try_get::<_, Option<i32>>("max_sessions")?.and_then(|max| u32::try_from(max).ok());
     let limit = new.limit.resolve(by_user);
     let live = Live::new(new, &row)?;
-    if let Some(limit) = limit
-        && new.limit.on_exceed == OnExceed::RejectNew
-    {
+    let rejecting = limit.filter(|_| new.limit.on_exceed == OnExceed::RejectNew);
+    if let Some(limit) = rejecting {
         let found: i64 = live.count(&transaction, &count).await?;
         if found >= i64::from(limit.get()) {
             transaction.rollback().await?;
@@ -103,8 +102,15 @@ pub(super) async fn create(client: &mut Object, new: &NewSession) -> Result<Crea
     let born = Time(new.now).max(live.not_before);
     let room = live.make_room(&transaction, &make_room, limit.map(|limit| i64::from(limit.get())));
     let (rows, ()) = try_join(room, add_session(&transaction, &insert, new, born)).await?;
+    let ended: Vec<Ended> = rows.iter().map(end::ended).collect::<Result<_, _>>()?;
+    // A use that was written down after the count has brought a session back, and the new one would take its place.
+    if let Some(limit) = rejecting
+        && ended.iter().any(|ended| ended.reason == Some(EndReason::Evicted))
+    {
+        transaction.rollback().await?;
+        return Ok(Creation::TooMany { limit });
+    }
     transaction.commit().await?;
-    let ended = rows.iter().map(end::ended).collect::<Result<_, _>>()?;
     Ok(Creation::Created { ended })
 }
 
