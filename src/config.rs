@@ -41,8 +41,8 @@ pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
 pub use self::tls::{CertificateFiles, ClientAuth, TlsSettings, TlsVersion};
 pub use self::upstream::{
-    Address, Deliver, Field, Health, Hook, LONGEST_PAUSE, Login, OnReject, PasswordChange, Place, Route, RoutePath,
-    StatusSet, Upstream, UpstreamTls, WebSocketAccess, WebSockets,
+    Address, Deliver, Field, Health, Hook, LONGEST_PAUSE, Login, OnReject, PasswordChange, Place, Protocol, Route,
+    RoutePath, StatusSet, Upstream, UpstreamTls, WebSocketAccess, WebSockets,
 };
 use crate::http::cookie;
 use crate::http::credential;

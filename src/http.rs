@@ -24,6 +24,7 @@
 //! - [`origin`]: from which site a browser's request comes.
 //! - [`websocket`]: the request to open one, the application's consent, and where its frames end.
 //! - [`proxy_line`]: the PROXY protocol, in which a proxy in front introduces its client.
+//! - [`http2`]: the head of a request in the form in which an application gets it over HTTP/2.
 //! - [`original`]: the request that a proxy asks about, from what the proxy says of it.
 
 pub mod client;
@@ -33,6 +34,7 @@ pub mod credential;
 pub mod fields;
 pub mod forwarding;
 pub mod host;
+pub mod http2;
 pub mod identity;
 pub mod origin;
 pub mod original;

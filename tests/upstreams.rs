@@ -13,12 +13,16 @@ mod health;
 mod limits;
 #[path = "upstreams/local.rs"]
 mod local;
+#[path = "upstreams/multiplexed.rs"]
+mod multiplexed;
 #[path = "upstreams/pki.rs"]
 mod pki;
 #[path = "upstreams/secure.rs"]
 mod secure;
 #[path = "upstreams/several.rs"]
 mod several;
+#[path = "upstreams/streaming.rs"]
+mod streaming;
 
 /// Settings of an application with these lines, which lets everybody through.
 fn open(lines: &str) -> String {

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -85,6 +86,8 @@ class Gateway:
     """A gateway with a store of its own."""
 
     settings = None
+    # The certificate that it is known by, when it listens with TLS.
+    certificate = None
 
     def __init__(self, program):
         self.program = program
@@ -111,7 +114,7 @@ class Gateway:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"https://localhost:{self.port}" if self.certificate else f"http://127.0.0.1:{self.port}"
 
     def metric(self, name):
         """A figure of /metrics, given its name with labels."""
@@ -127,7 +130,8 @@ class Gateway:
             data=json.dumps({"user": user, **fields}).encode(),
             headers={"Authorization": f"Bearer {SERVICE_KEY}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        trust = ssl.create_default_context(cafile=str(self.certificate)) if self.certificate else None
+        with urllib.request.urlopen(request, timeout=10, context=trust) as answer:
             return json.load(answer)
 
 

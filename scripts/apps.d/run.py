@@ -9,8 +9,11 @@ import time
 import traceback
 from pathlib import Path
 
+import clients
 import django_admin
 import files
+import git_pushes
+import grpc_calls
 import moving
 import nilva
 import radicale_dav
@@ -27,6 +30,9 @@ SCENARIOS = {
     "spa": spa.run,
     "tokens": tokens.run,
     "nilva": nilva.run,
+    "clients": clients.run,
+    "grpc": grpc_calls.run,
+    "git": git_pushes.run,
 }
 
 

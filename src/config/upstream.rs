@@ -31,6 +31,8 @@ pub struct Upstream {
     pub hosts: Vec<HostPattern>,
     /// Where it listens; never empty.
     pub addresses: Vec<Address>,
+    /// What is spoken with it.
+    pub protocol: Protocol,
     /// What TLS with it needs.
     pub tls: Option<UpstreamTls>,
     /// Whether it is sent the client's `Host`, or its own address.
@@ -73,6 +75,15 @@ pub struct Upstream {
     pub password_changes: Vec<PasswordChange>,
 }
 
+/// What is spoken with an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1: one request at a time on each connection.
+    Http1,
+    /// HTTP/2: many at a time. Without TLS both sides know it beforehand (RFC 9113 section 3.3); with TLS it is agreed upon.
+    Http2,
+}
+
 /// More kept connections than any one worker can use.
 const MAX_IDLE: usize = 100_000;
 /// More than any machine can have.
@@ -91,11 +102,13 @@ pub(super) fn read(mut table: Table, position: usize, assertion: &Defaults) -> O
     let mut addresses = addresses(&mut table);
     let logins: Vec<Login> = table.tables("login").into_iter().filter_map(hook::login).collect();
     let complete = !addresses.is_empty();
+    let protocol = table.choice("protocol", Protocol::Http1, &[("http1", Protocol::Http1), ("http2", Protocol::Http2)]);
     let upstream = Upstream {
         assertion: assertion.of(&mut table, &name),
         name,
         hosts,
-        tls: tls::read(&mut table, &mut addresses),
+        protocol,
+        tls: tls::read(&mut table, &mut addresses, protocol),
         addresses,
         preserve_host: table.flag("preserve_host", true),
         connect_timeout: table.limit("connect_timeout", Duration::from_secs(5)),
@@ -111,7 +124,7 @@ pub(super) fn read(mut table: Table, position: usize, assertion: &Defaults) -> O
         max_pending: table.count("max_pending", 100, 0..=MAX_CONNECTIONS),
         keep_alive: table.limit("keep_alive", Duration::from_secs(60)),
         max_idle: table.count("max_idle", 256, 0..=MAX_IDLE),
-        websockets: websocket::read(&mut table),
+        websockets: websocket::read(&mut table, protocol),
         login_page: login_page(&mut table, &logins),
         inspect_bytes: table.size("inspect_bytes", 64 * 1024),
         routes: table.tables("route").into_iter().map(route::route).collect(),

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::client::Client;
 use super::exchange::Exchange;
-use super::upstream::Connection;
+use super::upstream::Answering;
 use crate::error::{Code, Problem, causes};
 use crate::http::forwarding;
 
@@ -133,8 +133,8 @@ impl Drop for RequestBody {
 #[derive(Debug)]
 pub struct ResponseBody {
     seen: Bytes,
-    /// The connection on which the application is still sending.
-    rest: Option<Box<Connection>>,
+    /// The application, which is still sending.
+    rest: Option<Answering>,
     exchange: Option<Box<Exchange>>,
 }
 
@@ -145,8 +145,8 @@ impl ResponseBody {
     }
 
     /// A body that an application is sending.
-    pub(super) const fn streaming(connection: Box<Connection>) -> Self {
-        Self { seen: Bytes::new(), rest: Some(connection), exchange: None }
+    pub(super) const fn streaming(rest: Answering) -> Self {
+        Self { seen: Bytes::new(), rest: Some(rest), exchange: None }
     }
 
     /// Puts the part that was taken out of it for a look back in front.
@@ -180,15 +180,15 @@ impl Body for ResponseBody {
             }
             return Poll::Ready(Some(Ok(Frame::data(seen))));
         }
-        let Some(connection) = &mut this.rest else { return Poll::Ready(None) };
+        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
         if let Some(exchange) = exchange
             && let Poll::Ready(cut) = exchange.poll_cut(cx)
         {
             return Poll::Ready(Some(Err(format!("the response is cut: {}", cut.name()).into())));
         }
-        let Poll::Ready(frame) = connection.poll_body(cx) else {
+        let Poll::Ready(frame) = rest.poll_body(cx) else {
             if let Some(exchange) = exchange {
-                exchange.lasts(connection.framing().remaining().is_some());
+                exchange.lasts(rest.remaining().is_some());
                 // It was watched a moment ago at most: this is for being woken.
                 let _ = exchange.poll_cut(cx);
             }
@@ -203,7 +203,7 @@ impl Body for ResponseBody {
                 if let (Some(exchange), Some(data)) = (exchange, frame.data_ref()) {
                     exchange.sent(data.len());
                     if exchange.is_long() {
-                        exchange.lasts(connection.framing().remaining().is_some());
+                        exchange.lasts(rest.remaining().is_some());
                     }
                 }
                 Some(Ok(frame))
@@ -218,11 +218,11 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.seen.has_remaining() && self.rest.as_ref().is_none_or(|connection| connection.framing().is_done())
+        !self.seen.has_remaining() && self.rest.as_ref().is_none_or(Answering::is_done)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = match self.rest.as_ref().map(|connection| connection.framing().remaining()) {
+        let rest = match self.rest.as_ref().map(Answering::remaining) {
             None => SizeHint::with_exact(0),
             Some(Some(remaining)) => SizeHint::with_exact(remaining),
             Some(None) => SizeHint::new(),

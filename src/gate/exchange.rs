@@ -13,7 +13,7 @@ use super::Gate;
 use super::client::Client;
 use super::streams::{self, Kind, Watched};
 use super::tunnel::{Asked, Opened};
-use super::upstream::Connection;
+use super::upstream::Answering;
 use crate::clock::{self, Moment, Uptime};
 use crate::error::Code;
 use crate::log::access::Line;
@@ -229,12 +229,12 @@ impl Exchange {
         Some(streams::watch(kind, &self.client, self.caller?, session))
     }
 
-    /// The response has gone, whole or not. `connection` is the one to the application that it came on.
-    pub(super) fn end(&mut self, complete: bool, connection: Option<Box<Connection>>) {
+    /// The response has gone, whole or not. `rest` is what it came on.
+    pub(super) fn end(&mut self, complete: bool, rest: Option<Answering>) {
         self.ended = true;
         let gate = &self.client.gate;
         let now = clock::uptime();
-        if let Some(connection) = connection {
+        if let Some(Answering::Alone(connection)) = rest {
             gate.pool.put(connection, now);
         }
         let metrics = &gate.metrics;

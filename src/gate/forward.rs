@@ -16,7 +16,7 @@ use super::login_hook;
 use super::login_page;
 use super::route::{self, Match};
 use super::tunnel;
-use super::upstream::{self, Outgoing};
+use super::upstream::{self, Answering, Outgoing};
 use crate::error::{Code, Problem};
 use crate::http::credential;
 use crate::http::forwarding::{self, BodyLength, Origin, RequestLine, Telling};
@@ -112,13 +112,16 @@ async fn exchanged(
     let now = exchange.sent_upstream();
     let sent = upstream::send(client, place.index, method, outgoing, permit, now).await;
     exchange.answered_upstream();
-    let (response, connection) = sent?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return tunnel::consent(exchange, response, connection, place.upstream.websockets.idle_timeout);
-    }
+    let (response, rest) = sent?;
+    let rest = match rest {
+        Answering::Alone(connection) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            return tunnel::consent(exchange, response, connection, place.upstream.websockets.idle_timeout);
+        }
+        rest @ (Answering::Alone(_) | Answering::Shared(_)) => rest,
+    };
     // The length of a stream of events is never known, so others are not looked at.
-    exchange.events = connection.framing().remaining().is_none() && is_event_stream(response.headers());
-    Ok(response.map(|()| ResponseBody::streaming(connection)))
+    exchange.events = rest.remaining().is_none() && is_event_stream(response.headers());
+    Ok(response.map(|()| ResponseBody::streaming(rest)))
 }
 
 /// Server-sent events: a response that goes on until somebody closes it.

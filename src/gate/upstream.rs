@@ -2,9 +2,11 @@
 //!
 //! Every worker keeps its own connections. A connection has no task: the request that uses it drives it (`connection`),
 //! so that a request, its client's connection and its upstream connection are one task on one thread. Between two requests
-//! it rests in the worker's [`pool`]. What all workers know of an application lies in its `standing`: which addresses are well
+//! it rests in the worker's [`pool`]. Applications that speak HTTP/2 have connections with a task, which carry many requests at a
+//! time (`shared`). What all workers know of an application lies in its `standing`: which addresses are well
 //! (`health`), which could not be connected to lately, and where their names lead (`names`).
 
+mod answering;
 mod choose;
 mod connect;
 mod connection;
@@ -12,23 +14,30 @@ mod health;
 mod limit;
 mod names;
 mod outgoing;
+mod pause;
 mod pool;
+mod shared;
 mod standing;
 mod stream;
 mod tls;
 
+use std::io;
+
 use http::{Method, Response};
 
+pub(super) use self::answering::Answering;
 use self::choose::Tried;
 pub(super) use self::connection::Connection;
 use self::connection::Failure;
 use self::limit::Room;
 pub(super) use self::outgoing::Outgoing;
+use self::pause::Pause;
 use self::pool::Group;
 pub use self::pool::Pool;
 pub use self::standing::Upstreams;
 use super::client::Client;
 use crate::clock::{self, Uptime};
+use crate::config::Protocol;
 use crate::error::{Code, Problem, causes};
 use crate::policy::Permit;
 
@@ -50,7 +59,7 @@ pub(super) async fn send(
     mut outgoing: Outgoing,
     _permit: &Permit,
     now: Uptime,
-) -> Result<(Response<()>, Box<Connection>), Problem> {
+) -> Result<(Response<()>, Answering), Problem> {
     let gate = &client.gate;
     let group = gate.pool.group(upstream).ok_or_else(|| Problem::new(Code::Internal))?;
     let settings = &group.application.settings;
@@ -60,15 +69,20 @@ pub(super) async fn send(
     };
     let mut tried = Tried::default();
     let address = group.choose(&mut tried, now)?;
+    if settings.protocol == Protocol::Http2 {
+        return Box::pin(shared::send(client, (group, address), outgoing, (room, tried))).await;
+    }
     client.phases.response_awaited(settings.response_timeout);
     if let Some(mut connection) = group.take(address, now) {
         match on_kept(client, group, &mut connection, method, outgoing, room).await {
-            Ok(response) => return Ok((response, connection)),
+            Ok(response) => return Ok((response, Answering::Alone(connection))),
             Err(Failure::Unstarted(unsent)) => (outgoing, room) = (*unsent, connection.give_up()),
             Err(failure) => return Err(failed(&settings.name, failure)),
         }
     }
-    Box::pin(on_new(client, (upstream, address), group, method, outgoing, (room, tried))).await
+    let (response, connection) =
+        Box::pin(on_new(client, (upstream, address), group, method, outgoing, (room, tried))).await?;
+    Ok((response, Answering::Alone(connection)))
 }
 
 /// Sends it on a connection that was kept.
@@ -120,7 +134,7 @@ async fn on_new(
                 standing.reached();
                 gate.metrics.upstream_opened.increment();
                 using.begin(room);
-                let pause = settings.body_timeout.map(|longest| (gate.deadlines.limit(), longest));
+                let pause = Pause::new(&gate.deadlines, settings.body_timeout);
                 let mut connection = Box::new(Connection::new(stream, (upstream, at), using, pause));
                 outgoing.address(&address.host);
                 client.phases.response_awaited(settings.response_timeout);
@@ -132,23 +146,8 @@ async fn on_new(
             Err(error) => error,
         };
         drop(using);
-        standing.metrics.failures.increment();
-        tracing::warn!(
-            upstream = settings.name,
-            %address,
-            error = causes(&error),
-            hint = tls::hint(&error),
-            "the application cannot be reached"
-        );
-        let now = clock::uptime();
-        tried.add(at);
-        if application.standings.len() > 1 {
-            standing.put_aside(now, settings.retry_after);
-        }
-        // Who has found something out tells that, and not that there is nothing more to try.
-        let Ok(next) = group.choose(&mut tried, now) else { return Err(Problem::new(Code::UpstreamUnreachable)) };
-        at = next;
-        if let Some(mut connection) = group.take(at, now) {
+        at = unreachable(group, at, &error, &mut tried)?;
+        if let Some(mut connection) = group.take(at, clock::uptime()) {
             client.phases.response_awaited(settings.response_timeout);
             match on_kept(client, group, &mut connection, method, outgoing, room).await {
                 Ok(response) => return Ok((response, connection)),
@@ -157,6 +156,32 @@ async fn on_new(
             }
         }
     }
+}
+
+/// An address could not be connected to. Which one is next?
+///
+/// # Errors
+/// [`Code::UpstreamUnreachable`] when there is none.
+fn unreachable(group: &Group, at: usize, error: &io::Error, tried: &mut Tried) -> Result<usize, Problem> {
+    let application = &group.application;
+    let settings = &application.settings;
+    let known = settings.addresses.get(at).zip(application.standings.get(at));
+    let (address, standing) = known.ok_or_else(|| Problem::new(Code::Internal))?;
+    standing.metrics.failures.increment();
+    tracing::warn!(
+        upstream = settings.name,
+        %address,
+        error = causes(error),
+        hint = tls::hint(error),
+        "the application cannot be reached"
+    );
+    let now = clock::uptime();
+    tried.add(at);
+    if application.standings.len() > 1 {
+        standing.put_aside(now, settings.retry_after);
+    }
+    // Who has found something out tells that, and not that there is nothing more to try.
+    group.choose(tried, now).map_err(|_| Problem::new(Code::UpstreamUnreachable))
 }
 
 /// The client is told whose fault it is; the address and the cause stay in the log.

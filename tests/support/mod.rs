@@ -4,6 +4,7 @@
 //! - [`upstream`]: a real application on a free port that records, byte for byte, what reaches it.
 //! - [`peer`]: an application that the test plays itself, byte by byte.
 //! - [`client`]: a client that sends exactly what it is told and reads whole responses.
+//! - [`http2`]: a client of HTTP/2, and [`http2_app`]: an application that speaks it.
 //! - [`authority`]: somebody who issues certificates, and [`tls`]: a client that checks them.
 //! - [`issuer`]: somebody who signs tokens, with a library that is not ours.
 //! - [`link`]: a link to a server that can be cut.
@@ -22,6 +23,7 @@ pub mod database;
 pub mod frames;
 pub mod gateway;
 pub mod http2;
+pub mod http2_app;
 pub mod issuer;
 pub mod link;
 pub mod peer;

@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
+use super::Protocol;
 use super::address::{Address, Place};
 use crate::config::reader::{Table, text};
 
@@ -25,7 +26,7 @@ impl fmt::Debug for UpstreamTls {
 }
 
 /// Reads the keys about TLS; `None` when no address is reached over it, or when they are wrong.
-pub(super) fn read(table: &mut Table, addresses: &mut [Address]) -> Option<UpstreamTls> {
+pub(super) fn read(table: &mut Table, addresses: &mut [Address], protocol: Protocol) -> Option<UpstreamTls> {
     let ca_file = table.text("ca_file");
     let name = table.optional("tls_name", |value| {
         let given = text(value)?;
@@ -81,7 +82,10 @@ pub(super) fn read(table: &mut Table, addresses: &mut [Address]) -> Option<Upstr
             .ok()?,
         None => builder.with_no_client_auth(),
     };
-    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    client.alpn_protocols = match protocol {
+        Protocol::Http1 => vec![b"http/1.1".to_vec()],
+        Protocol::Http2 => vec![b"h2".to_vec()],
+    };
     Some(UpstreamTls { client: Arc::new(client) })
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Protocol;
 use crate::config::reader::{Table, list, text};
 use crate::http::SiteOrigin;
 
@@ -27,13 +28,22 @@ pub enum WebSocketAccess {
     Off,
 }
 
-pub(super) fn read(table: &mut Table) -> WebSockets {
+pub(super) fn read(table: &mut Table, protocol: Protocol) -> WebSockets {
+    let default = match protocol {
+        Protocol::Http1 => WebSocketAccess::Session,
+        // Over HTTP/2 they would need an extended CONNECT (RFC 8441), which few applications know.
+        Protocol::Http2 => WebSocketAccess::Off,
+    };
+    let access = table.choice(
+        "websocket",
+        default,
+        &[("session", WebSocketAccess::Session), ("any", WebSocketAccess::Any), ("off", WebSocketAccess::Off)],
+    );
+    if protocol == Protocol::Http2 && access != WebSocketAccess::Off {
+        table.fault("websocket", "needs protocol = \"http1\": WebSockets are not opened over HTTP/2 to an application");
+    }
     WebSockets {
-        access: table.choice(
-            "websocket",
-            WebSocketAccess::Session,
-            &[("session", WebSocketAccess::Session), ("any", WebSocketAccess::Any), ("off", WebSocketAccess::Off)],
-        ),
+        access,
         origins: table.get("websocket_origins", Vec::new(), |value| {
             list(value, |origin| {
                 let origin = text(origin)?;

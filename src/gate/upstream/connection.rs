@@ -18,10 +18,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use super::limit::Room;
 use super::outgoing::{Outgoing, Upload};
+use super::pause::Pause;
 use super::pool::Use;
 use super::stream::Stream;
 use crate::clock::Uptime;
-use crate::deadline::Deadline;
 use crate::gate::body::Cause;
 use crate::gate::client::Phases;
 use crate::http::response::{self, Framing, Head, Malformed, Piece};
@@ -45,8 +45,7 @@ pub(in crate::gate) struct Connection {
     /// The other end, unless it is on this machine.
     pub(super) peer: Option<SocketAddr>,
     using: Use,
-    /// The longest that a body may pause.
-    pause: Option<(Deadline, Duration)>,
+    pause: Pause,
     /// When it was put into the pool.
     pub(super) resting_since: Uptime,
 }
@@ -80,6 +79,9 @@ pub(in crate::gate) enum BodyFailure {
     /// Its framing is broken.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// Its stream was reset, or the connection with it.
+    #[error("the application ended the stream")]
+    Reset(#[from] hyper::Error),
 }
 
 impl Connection {
@@ -88,7 +90,7 @@ impl Connection {
         (stream, peer): (Stream, Option<SocketAddr>),
         (upstream, address): (usize, usize),
         using: Use,
-        pause: Option<(Deadline, Duration)>,
+        pause: Pause,
     ) -> Self {
         Self {
             stream,
@@ -120,7 +122,7 @@ impl Connection {
     pub(super) fn rest(&mut self, now: Uptime) {
         drop(self.using.end());
         // Trailers end a body too, and the pause before them is not the next response's.
-        self.moved();
+        self.pause.moved();
         self.resting_since = now;
     }
 
@@ -183,12 +185,12 @@ impl Connection {
         loop {
             match self.framing.take(&mut self.received, self.closed) {
                 Ok(Some(Piece::Data(data))) => {
-                    self.moved();
+                    self.pause.moved();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Ok(Some(Piece::Trailers(trailers))) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(Some(Piece::End)) => {
-                    self.moved();
+                    self.pause.moved();
                     return Poll::Ready(None);
                 }
                 Ok(None) => {}
@@ -197,8 +199,10 @@ impl Connection {
             match self.poll_receive(cx, READ_BODY) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                // While the client still sends, the application is not waited for alone.
+                Poll::Pending if self.upload.body.is_some() => return Poll::Pending,
                 Poll::Pending => {
-                    ready!(self.poll_pause(cx));
+                    ready!(self.pause.poll(cx));
                     return Poll::Ready(Some(Err(BodyFailure::Stalled)));
                 }
             }
@@ -209,27 +213,6 @@ impl Connection {
     /// counts it as in use until that is dropped.
     pub(in crate::gate) fn into_stream(self) -> (impl AsyncRead + AsyncWrite + Unpin + Send, BytesMut, Use) {
         (self.stream, self.received, self.using)
-    }
-
-    /// A piece of the body is here.
-    fn moved(&self) {
-        if let Some((limit, _)) = &self.pause {
-            limit.disarm();
-        }
-    }
-
-    /// Ready when the application has sent nothing for too long. While the client still sends, it is not waited for alone.
-    fn poll_pause(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((limit, longest)) = self.pause.as_ref().filter(|_| self.upload.body.is_none()) else {
-            return Poll::Pending;
-        };
-        if limit.poll_passed(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if !limit.is_armed() {
-            limit.arm(*longest);
-        }
-        Poll::Pending
     }
 
     /// How much of the response's body is still to come.

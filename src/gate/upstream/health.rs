@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::connect;
 use super::standing::Application;
 use super::tls;
-use crate::config::{Address, Health};
+use crate::config::{Address, Health, Protocol};
 use crate::error::causes;
+use crate::http::Scheme;
 
 /// The largest head of an answer.
 const LARGEST_HEAD: usize = 64 * 1024;
@@ -28,6 +29,8 @@ enum Ailment {
     Unreachable(#[source] io::Error),
     #[error("it does not answer in HTTP")]
     Http(#[source] hyper::Error),
+    #[error("health.host cannot be asked for")]
+    Host(#[source] http::Error),
     #[error("it answered {0}")]
     Status(StatusCode),
     #[error("it did not answer within health.timeout")]
@@ -75,20 +78,35 @@ pub(super) async fn check(application: Arc<Application>, at: usize) {
 
 async fn ask(application: &Application, at: usize, address: &Address, health: &Health) -> Result<(), Ailment> {
     let (stream, _) = connect::open(application, at, health.timeout).await.map_err(Ailment::Unreachable)?;
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(LARGEST_HEAD);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(Ailment::Http)?;
-    // Goes with this function, however it ends.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
+    let stream = TokioIo::new(stream);
     let mut request = Request::new(Empty::<Bytes>::new());
-    *request.uri_mut() = health.target.clone().into();
-    let headers = request.headers_mut();
-    headers.insert(HOST, health.host.as_ref().unwrap_or(&address.host).clone());
     const AGENT: HeaderValue =
         HeaderValue::from_static(concat!("session-gateway/", env!("CARGO_PKG_VERSION"), " (health check)"));
-    headers.insert(USER_AGENT, AGENT);
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    let status = sender.send_request(request).await.map_err(Ailment::Http)?.status();
+    request.headers_mut().insert(USER_AGENT, AGENT);
+    let host = health.host.as_ref().unwrap_or(&address.host);
+    // Goes with this function, however it ends.
+    let mut driver = JoinSet::new();
+    let answered = match application.settings.protocol {
+        Protocol::Http1 => {
+            *request.uri_mut() = health.target.clone().into();
+            request.headers_mut().insert(HOST, host.clone());
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            let mut builder = http1::Builder::new();
+            builder.max_buf_size(LARGEST_HEAD);
+            let (mut sender, connection) = builder.handshake(stream).await.map_err(Ailment::Http)?;
+            driver.spawn(connection);
+            sender.send_request(request).await
+        }
+        Protocol::Http2 => {
+            let scheme = if application.settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
+            let uri = Uri::builder().scheme(scheme.as_str()).authority(host.as_bytes());
+            *request.uri_mut() = uri.path_and_query(health.target.clone()).build().map_err(Ailment::Host)?;
+            let (mut sender, connection) =
+                http2::handshake(TokioExecutor::new(), stream).await.map_err(Ailment::Http)?;
+            driver.spawn(connection);
+            sender.send_request(request).await
+        }
+    };
+    let status = answered.map_err(Ailment::Http)?.status();
     if health.expect.contains(status.as_u16()) { Ok(()) } else { Err(Ailment::Status(status)) }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connection::Connection;
 use super::limit::Room;
+use super::shared::Links;
 use super::standing::{Application, Upstreams};
 use crate::clock::Uptime;
 use crate::metrics::{AddressMetrics, LocalGauge};
@@ -24,6 +25,8 @@ pub(super) struct Group {
     pub(super) application: Arc<Application>,
     worker: usize,
     shelves: Vec<Shelf>,
+    /// Those that carry many requests at a time, by address.
+    links: Vec<Links>,
     /// Whose turn it is among addresses that are equally busy.
     turn: AtomicUsize,
 }
@@ -38,6 +41,7 @@ impl Pool {
             application: application.clone(),
             worker,
             shelves: application.standings.iter().map(|_| Shelf::default()).collect(),
+            links: application.standings.iter().map(|_| Links::default()).collect(),
             turn: AtomicUsize::new(0),
         };
         Self { groups: upstreams.all.iter().map(group).collect(), closed: AtomicBool::new(false) }
@@ -51,6 +55,7 @@ impl Pool {
     /// Closes what rests here, and from now on whatever comes back: another pool has taken its place.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.groups.iter().flat_map(|group| &group.links).for_each(Links::close);
         for shelf in self.groups.iter().flat_map(|group| &group.shelves) {
             // Out of the lock: closing is a system call.
             let connections = std::mem::take(&mut *shelf.lock().unwrap_or_else(PoisonError::into_inner));
@@ -75,17 +80,17 @@ impl Pool {
     pub fn sweep(&self, now: Uptime) {
         for group in &self.groups {
             let keep_alive = group.application.settings.keep_alive;
-            for (shelf, standing) in group.shelves.iter().zip(&group.application.standings) {
+            for ((shelf, links), standing) in group.shelves.iter().zip(&group.links).zip(&group.application.standings) {
+                let names = standing.names.as_ref().filter(|names| names.refresh.is_some());
+                let leads_to = |peer| names.is_none_or(|names| names.leads_to(peer));
+                links.sweep(now, keep_alive, leads_to);
                 // Out of the lock: looking at a connection and closing it are system calls.
                 let connections = std::mem::take(&mut *shelf.lock().unwrap_or_else(PoisonError::into_inner));
-                let leads_there = |connection: &Connection| {
-                    let names = standing.names.as_ref().filter(|names| names.refresh.is_some());
-                    names.zip(connection.peer).is_none_or(|(names, peer)| names.leads_to(peer))
-                };
                 let mut kept: Vec<_> = connections
                     .into_iter()
                     .filter_map(|mut connection| {
-                        let young = now.since(connection.resting_since) < keep_alive && leads_there(&connection);
+                        let young =
+                            now.since(connection.resting_since) < keep_alive && connection.peer.is_none_or(leads_to);
                         (young && connection.is_open(now)).then_some(connection)
                     })
                     .collect();
@@ -108,6 +113,11 @@ impl Group {
                 return Some(connection);
             }
         }
+    }
+
+    /// The connections to an address that carry many requests at a time.
+    pub(super) fn links(&self, address: usize) -> Option<&Links> {
+        self.links.get(address)
     }
 
     /// A use of an address, which begins now.

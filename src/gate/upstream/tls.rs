@@ -10,6 +10,9 @@ use tokio_rustls::TlsConnector;
 use super::stream::{Counted, Stream};
 use crate::config::UpstreamTls;
 
+/// What HTTP/2 is called in the handshake.
+const HTTP2: &[u8] = b"h2";
+
 /// Shakes hands on a connected stream, with whom its certificate must be for.
 ///
 /// Cancel safety: may be dropped at any time.
@@ -19,6 +22,12 @@ use crate::config::UpstreamTls;
 pub(super) async fn shake(stream: TcpStream, name: &ServerName<'static>, tls: &UpstreamTls) -> io::Result<Stream> {
     let connector = TlsConnector::from(tls.client.clone());
     let stream = connector.connect(name.clone(), Counted::new(stream)).await?;
+    // Those of HTTP/1.1 that do not know how to agree speak it all the same. HTTP/2 has to be agreed upon (RFC 9113 section 3.2).
+    if tls.client.alpn_protocols.iter().any(|protocol| protocol == HTTP2)
+        && stream.get_ref().1.alpn_protocol() != Some(HTTP2)
+    {
+        return Err(io::Error::other("it does not agree to HTTP/2: see protocol"));
+    }
     Ok(Stream::Tls(Box::new(stream)))
 }
 

@@ -1,0 +1,152 @@
+//! Connections that carry many requests at a time: HTTP/2 with an application (RFC 9113).
+//!
+//! hyper keeps the protocol. A connection has a task of its own, on the worker that opened it; a request is a stream of one of
+//! the worker's connections. Bodies go both ways at once, and trailers with them, which is all that gRPC asks for.
+
+mod link;
+mod stream;
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+
+use http::{Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+use self::link::Link;
+pub(super) use self::link::Links;
+pub(super) use self::stream::Stream;
+use self::stream::{Upload, Uploading};
+use super::answering::Answering;
+use super::choose::Tried;
+use super::connection::Failure;
+use super::limit::Room;
+use super::outgoing::Outgoing;
+use super::pause::Pause;
+use super::pool::Group;
+use super::{failed, unreachable};
+use crate::error::{Code, Problem};
+use crate::gate::client::Client;
+use crate::http::response::Malformed;
+use crate::http::{Scheme, http2};
+
+/// Why there is no response.
+enum Trouble {
+    /// The application has not taken the request up, and it can be sent once more.
+    Untouched,
+    /// Any other.
+    Failed(Failure),
+}
+
+/// Sends a request as a stream of a connection to the address at this place; when that cannot be connected to, to the next.
+///
+/// # Errors
+/// As for [`send`](super::send).
+pub(super) async fn send(
+    client: &Client,
+    (group, mut at): (&Group, usize),
+    mut outgoing: Outgoing,
+    (mut room, mut tried): (Option<Room>, Tried),
+) -> Result<(Response<()>, Answering), Problem> {
+    let gate = &client.gate;
+    let application = &group.application;
+    let settings = &application.settings;
+    let scheme = if settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let mut repeated = false;
+    loop {
+        let known = settings.addresses.get(at).zip(application.standings.get(at)).zip(group.links(at));
+        let ((address, standing), links) = known.ok_or_else(|| Problem::new(Code::Internal))?;
+        let (mut link, is_new) = match links.link(application, at).await {
+            Ok(link) => link,
+            Err(error) => {
+                at = unreachable(group, at, &error, &mut tried)?;
+                continue;
+            }
+        };
+        let metrics = &gate.metrics;
+        let counter = if is_new { &metrics.upstream_opened } else { &metrics.upstream_reused };
+        counter.increment();
+        let mut using = group.use_of(at).ok_or_else(|| Problem::new(Code::Internal))?;
+        using.begin(room.take());
+        outgoing.address(&address.host);
+        client.phases.response_awaited(settings.response_timeout);
+        match exchange(client, &mut link, &mut outgoing, scheme).await {
+            Ok((response, upload)) => {
+                standing.reached();
+                let (head, body) = response.into_parts();
+                let pause = Pause::new(&gate.deadlines, settings.body_timeout);
+                let stream = Stream { body, upload, pause, _using: using, _request: link.into_request() };
+                return Ok((Response::from_parts(head, ()), Answering::Shared(Box::new(stream))));
+            }
+            Err(Trouble::Untouched) if !is_new && !repeated => {
+                metrics.upstream_retried.increment();
+                (room, repeated) = (using.end(), true);
+            }
+            Err(Trouble::Untouched) => {
+                return Err(failed(&settings.name, Failure::Broke(io::ErrorKind::ConnectionRefused.into())));
+            }
+            Err(Trouble::Failed(failure)) => return Err(failed(&settings.name, failure)),
+        }
+    }
+}
+
+/// Sends a request and waits for the head of its response. A body that was not sent is put back.
+///
+/// Cancel safety: dropping this resets the stream.
+async fn exchange(
+    client: &Client,
+    link: &mut Link,
+    outgoing: &mut Outgoing,
+    scheme: Scheme,
+) -> Result<(Response<Incoming>, Uploading), Trouble> {
+    let broke = |error: io::Error| Trouble::Failed(Failure::Broke(error));
+    let head = http2::request(&outgoing.head, scheme)
+        .ok_or_else(|| broke(io::Error::other("the request has no form in HTTP/2")))?;
+    // What has no body and changes nothing may be sent once more, should the application say that it did not look at it.
+    let is_repeatable = outgoing.body.is_none() && head.method().is_safe();
+    let (upload, uploading) = Upload::new(outgoing.body.take());
+    let mut sending = pin!(link.sender.try_send_request(head.map(|()| upload)));
+    let sent = poll_fn(|cx| match sending.as_mut().poll(cx) {
+        Poll::Pending => client.phases.poll_response_limit(cx).map(|waiting_for_client| {
+            Err(Trouble::Failed(if waiting_for_client { Failure::ClientStalled } else { Failure::TimedOut }))
+        }),
+        Poll::Ready(sent) => Poll::Ready(sent.map_err(|mut error| {
+            if let Some(request) = error.take_message() {
+                outgoing.body = request.into_body().take_back();
+                return Trouble::Untouched;
+            }
+            let error = error.into_error();
+            if is_repeatable && is_refused(&error) {
+                return Trouble::Untouched;
+            }
+            if uploading.is_broken() {
+                return Trouble::Failed(Failure::ClientBroke(error.into()));
+            }
+            broke(io::Error::other(error))
+        })),
+    });
+    let mut response = sent.await?;
+    // There is no such switch in HTTP/2 (RFC 9113 section 8.6).
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Trouble::Failed(Failure::Malformed(Malformed::Head)));
+    }
+    *response.version_mut() = Version::HTTP_11;
+    http2::strip_hop_by_hop(response.headers_mut());
+    Ok((response, uploading))
+}
+
+/// Whether the application says that it has not looked at the request: it refused the stream, or was about to leave when the
+/// request came (RFC 9113 section 8.7).
+fn is_refused(error: &hyper::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return error.is_remote() && (refused || error.is_go_away());
+        }
+        cause = error.source();
+    }
+    false
+}
