@@ -18,8 +18,9 @@ use support::postgres::{Database, fresh_database};
 use support::upstream::Upstream;
 use support::{now, wait_until};
 
-/// How long one gateway may be behind the other.
-const BOUND: Duration = Duration::from_secs(1);
+/// How long one gateway may be behind the other before it counts as not hearing of it at all: a hundred times what is promised,
+/// since the machine may be busy, and far below `cache.ttl`. How long it takes is the matter of the bench `lag`.
+const BOUND: Duration = Duration::from_secs(10);
 
 fn rounds(usual: usize) -> usize {
     std::env::var("RACES").map_or(usual, |text| text.parse().unwrap())

@@ -236,13 +236,13 @@ fn framing(
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if bodiless {
-        // HEAD and 304 tell the length that a body would have had. Who announces one for a status that never has one
-        // (RFC 9110 section 15.3.5) may send it as well, and it would be taken for the next response.
-        let announced = status != StatusCode::NOT_MODIFIED && (chunked || length.is_some_and(|length| length > 0));
+        // HEAD and 304 tell the length that a body would have had (RFC 9110 section 9.3.2). Who announces one may send it as well, a
+        // moment later, and it would be taken for the next response: nobody else may be served on this connection.
+        let announced = chunked || length.is_some_and(|length| length > 0);
         if status == StatusCode::NO_CONTENT {
             headers.remove(CONTENT_LENGTH);
         }
-        return Ok((Framing::Length(0), *method == Method::HEAD || !announced));
+        return Ok((Framing::Length(0), !announced));
     }
     match (chunked, length) {
         // Both: the length is wrong, and somebody may have believed it (RFC 9112 section 6.3, item 3).

@@ -174,14 +174,17 @@ fn bytes_behind_the_end_are_left_for_the_caller_to_see() {
 }
 
 #[test]
-fn a_body_announced_for_a_status_without_one_costs_the_connection() {
+fn a_body_that_is_announced_where_none_follows_costs_the_connection() {
     for (text, method, keep_alive) in [
         ("HTTP/1.1 204 No Content\r\n\r\n", Method::GET, true),
         ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Method::GET, true),
         ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", Method::GET, false),
         ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", Method::GET, false),
-        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Method::GET, true),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD, true),
+        ("HTTP/1.1 304 Not Modified\r\n\r\n", Method::GET, true),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Method::GET, false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Method::HEAD, true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD, false),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Method::HEAD, false),
     ] {
         let head = take_head(&mut BytesMut::from(text), &method).unwrap().unwrap();
         assert_eq!((head.framing, head.keep_alive), (Framing::Length(0), keep_alive), "{text}");
