@@ -21,7 +21,7 @@ mod admin;
 mod body;
 mod compat;
 mod csrf;
-mod cursor;
+pub mod cursor;
 mod issue;
 mod own;
 mod pair;

@@ -79,4 +79,16 @@ proptest! {
     ])) {
         checks::key_sets(&bytes);
     }
+
+    #[test]
+    fn a_proxy_header_is_read_no_further_than_it_says(bytes in like(&[
+        "PROXY ", "TCP4 ", "TCP6 ", "UNKNOWN", "\r\n", "\r\n\r\n\0\r\nQUIT\n", "\u{21}", "\u{11}", "\0", "\u{c}", "1.2.3.4 ", "::1 ", "80 ", "65536", " ", "\n", "GET / HTTP/1.1\r\n",
+    ])) {
+        checks::proxy_lines(&bytes);
+    }
+
+    #[test]
+    fn a_cursor_opens_for_what_it_was_made_for_and_nothing_else_does(bytes in like(&["A", "AAAA", "_", "-", "=", "0:&user=3:ann", "Å"])) {
+        checks::cursors(&bytes);
+    }
 }

@@ -15,7 +15,8 @@ use crate::session::SessionId;
 use crate::store::{EventPosition, Position};
 
 /// A list, with whatever narrows it.
-pub(super) struct List {
+#[derive(Debug)]
+pub struct List {
     name: &'static str,
     filter: String,
 }
@@ -39,13 +40,30 @@ impl List {
         with(&message)
     }
 
+    /// The list of that name, narrowed by `filter`.
+    pub const fn named(name: &'static str, filter: String) -> Self {
+        Self { name, filter }
+    }
+
     /// A place of this list as text.
-    pub(super) async fn write(&self, call: &Call<'_>, place: impl Place) -> Result<String, Problem> {
-        let key = key(call).await?;
+    pub fn seal(&self, key: &hmac::Key, place: &impl Place) -> String {
         let mut bytes = place.to_bytes();
-        let tag = self.signed(&bytes, |message| hmac::sign(&key, message));
+        let tag = self.signed(&bytes, |message| hmac::sign(key, message));
         bytes.extend_from_slice(tag.as_ref());
-        Ok(URL_SAFE_NO_PAD.encode(bytes))
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The place that a text says; `None` when it was not sealed for this list with this key.
+    pub fn open<P: Place>(&self, key: &hmac::Key, text: &str) -> Option<P> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (payload, tag) = bytes.split_at_checked(P::BYTES)?;
+        self.signed(payload, |message| hmac::verify(key, message, tag)).ok()?;
+        P::from_bytes(payload)
+    }
+
+    /// A place of this list as text, with the key of the store.
+    pub(super) async fn write(&self, call: &Call<'_>, place: impl Place) -> Result<String, Problem> {
+        Ok(self.seal(&key(call).await?, &place))
     }
 
     /// The place in the parameter `cursor`, if there is one.
@@ -54,14 +72,8 @@ impl List {
     /// [`crate::error::Code::InvalidRequest`] for a cursor that was not made for this list.
     pub(super) async fn read<P: Place>(&self, call: &Call<'_>, query: &Query<'_>) -> Result<Option<P>, Problem> {
         let Some(text) = query.one("cursor")? else { return Ok(None) };
-        let key = key(call).await?;
-        let read = || {
-            let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-            let (payload, tag) = bytes.split_at_checked(P::BYTES)?;
-            self.signed(payload, |message| hmac::verify(&key, message, tag)).ok()?;
-            P::from_bytes(payload)
-        };
-        read().map(Some).ok_or_else(|| Problem::invalid("cursor", "The value is no cursor of this list and filter."))
+        let place = self.open(&key(call).await?, text);
+        place.map(Some).ok_or_else(|| Problem::invalid("cursor", "The value is no cursor of this list and filter."))
     }
 }
 
@@ -70,7 +82,7 @@ async fn key(call: &Call<'_>) -> Result<hmac::Key, Problem> {
 }
 
 /// A place in some list.
-pub(super) trait Place: Sized {
+pub trait Place: Sized {
     /// How many bytes it takes.
     const BYTES: usize;
     /// The place as bytes.

@@ -1,14 +1,19 @@
 //! What holds for whatever bytes come from outside. Each check takes any bytes, and panics when something does not hold;
 //! the fuzz targets give them bytes that are found by looking for new ways through the code.
 
+use aws_lc_rs::hmac;
 use bytes::BytesMut;
 use http::header::{AUTHORIZATION, COOKIE, FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
+use session_gateway::api::cursor::List;
+use session_gateway::clock::Timestamp;
 use session_gateway::http::client::TrustedProxies;
 use session_gateway::http::cookie::CookieName;
+use session_gateway::http::proxy_line::{self, Step};
 use session_gateway::http::response::{Piece, take_head};
 use session_gateway::http::{Caller, Host, Scheme, Target, cookie, credential, fields};
 use session_gateway::jwt;
+use session_gateway::store::{EventPosition, Position};
 
 /// A canonical target is its own canonical form, and has nothing in it that two programs read differently.
 pub fn target(bytes: &[u8]) {
@@ -119,4 +124,44 @@ pub fn key_sets(bytes: &[u8]) {
     if let Ok(keys) = jwt::jwks::parse(bytes, &jwt::Algorithm::ALL) {
         assert!(!keys.is_empty() && keys.len() <= jwt::jwks::MOST_KEYS);
     }
+}
+
+/// A header of the PROXY protocol is read no further than it says, however its bytes come, and what it wants is there.
+pub fn proxy_lines(bytes: &[u8]) {
+    let mut seen = 0;
+    loop {
+        let Some(so_far) = bytes.get(..seen) else { return };
+        match proxy_line::parse(so_far) {
+            Ok(Step::Wants(more)) => {
+                assert!(more > 0, "nothing is wanted of an unfinished header");
+                seen += more;
+            }
+            Ok(Step::Complete(_)) => {
+                assert_eq!(proxy_line::parse(so_far), proxy_line::parse(so_far));
+                return;
+            }
+            Err(_) => return,
+        }
+        assert!(seen <= 16 + 216 + 2048, "more is wanted than a header can have");
+    }
+}
+
+/// A cursor opens for its list, its filter and its key, and nothing else does: not one byte may differ.
+pub fn cursors(bytes: &[u8]) {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"the key of the store, thirty-two");
+    let list = List::named("sessions", "0:&user=3:ann".to_owned());
+    let text = String::from_utf8_lossy(bytes);
+    assert!(list.open::<Position>(&key, &text).is_none() && list.open::<EventPosition>(&key, &text).is_none());
+
+    let millis = bytes.iter().fold(0_i64, |sum, byte| sum.wrapping_mul(31).wrapping_add(i64::from(*byte)));
+    let place = EventPosition { at: Timestamp::from_millis(millis), id: millis.wrapping_neg() };
+    let sealed = list.seal(&key, &place);
+    assert_eq!(list.open(&key, &sealed), Some(place));
+    let other = List::named("sessions", format!("another: {text}"));
+    assert_eq!(other.open::<EventPosition>(&key, &sealed), None);
+    let mut changed = sealed.into_bytes();
+    let at = millis.unsigned_abs() as usize % changed.len();
+    changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+    // The last character has bits to spare, which must be zero.
+    assert_eq!(list.open::<EventPosition>(&key, std::str::from_utf8(&changed).unwrap()), None);
 }
