@@ -7,7 +7,7 @@ mod chunked;
 
 use std::ops::Range;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{Method, Response, StatusCode, Version};
 use smallvec::SmallVec;
@@ -21,9 +21,6 @@ pub const MAX_HEAD: usize = 128 * 1024;
 const MAX_FIELDS: usize = 128;
 /// As many as most responses have; more of them cost an allocation.
 const COMMON_FIELDS: usize = 24;
-
-/// A piece of a body up to this size is copied out of the buffer, which then can be filled again where it lies.
-const COPIED: usize = 4 * 1024;
 
 /// Why a response cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,7 +112,7 @@ fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malform
     }
     let code = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed::Head)?;
     let is_http_11 = parsed.version == Some(1);
-    // Where names and values lie is noted before the head is taken off the buffer.
+    // Where names and values lie is noted before the head is cut off and shared by its values.
     let start = buffer.as_ptr() as usize;
     let place = |part: &[u8]| {
         let from = (part.as_ptr() as usize).wrapping_sub(start);
@@ -125,9 +122,7 @@ fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malform
     for field in &*parsed.headers {
         places.push((place(field.name.as_bytes()), place(field.value)));
     }
-    // A copy is cheaper than sharing: what is shared costs the connection its buffer, and another one for the next response.
-    let head = Bytes::copy_from_slice(buffer.get(..length).ok_or(Malformed::Head)?);
-    buffer.advance(length);
+    let head = buffer.split_to(length).freeze();
     let mut response = Response::new(());
     *response.status_mut() = code;
     *response.version_mut() = Version::HTTP_11;
@@ -316,12 +311,7 @@ fn take_data(buffer: &mut BytesMut, remaining: &mut u64) -> Option<Piece> {
     }
     let length = usize::try_from(*remaining).unwrap_or(usize::MAX).min(buffer.len());
     *remaining -= length as u64;
-    if length > COPIED {
-        return Some(Piece::Data(buffer.split_to(length).freeze()));
-    }
-    let data = Bytes::copy_from_slice(buffer.get(..length)?);
-    buffer.advance(length);
-    Some(Piece::Data(data))
+    Some(Piece::Data(buffer.split_to(length).freeze()))
 }
 
 #[cfg(test)]
