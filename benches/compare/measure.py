@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -53,23 +54,47 @@ def stolen_seconds(core):
     return 0.0
 
 
+class Used:
+    """What `pid` and core 0 did from entering to leaving: `cpu`, `wall` and `stolen`, in seconds, the last as a share."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def __enter__(self):
+        self.wall, self.cpu, self.stolen = time.monotonic(), cpu_seconds(self.pid), stolen_seconds(0)
+        return self
+
+    def __exit__(self, *_):
+        self.cpu = cpu_seconds(self.pid) - self.cpu
+        self.wall = time.monotonic() - self.wall
+        self.stolen = (stolen_seconds(0) - self.stolen) / self.wall
+
+
+def output(*command, cores="1", environment=None):
+    """Runs a load program on `cores` and answers what it printed."""
+    command = ["taskset", "-c", cores, *map(str, command)]
+    ended = subprocess.run(command, env=dict(os.environ, **(environment or {})), capture_output=True, text=True)
+    if ended.returncode != 0:
+        raise Failed(f"{command[3]} failed ({ended.returncode}):\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+    return ended.stdout
+
+
 def load(port, seconds, settings, longest_delay_ms=0):
     """One wrk run on core 1. Fails when anything but a success came back."""
-    command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{settings.connections}", f"-d{seconds}s", "--latency"]
-    command += ["--timeout", "10s", "-s", f"{settings.here}/load.lua", f"http://127.0.0.1:{port}/"]
-    environment = dict(
-        os.environ,
-        COMPARE_TOKENS=settings.token_list,
-        COMPARE_USER_AGENT=settings.user_agent,
-        COMPARE_LONGEST_DELAY_MS=str(longest_delay_ms),
-    )
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
-    lines = [line for line in ended.stdout.splitlines() if line.startswith("RESULT ")]
-    if ended.returncode != 0 or not lines:
-        raise Failed(f"wrk failed ({ended.returncode}):\n{ended.stdout}{ended.stderr}")
+    command = ["wrk", "-t1", f"-c{settings.connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
+    command += ["-s", f"{settings.here}/load.lua", f"http://127.0.0.1:{port}/"]
+    environment = {
+        "COMPARE_TOKENS": settings.token_list,
+        "COMPARE_USER_AGENT": settings.user_agent,
+        "COMPARE_LONGEST_DELAY_MS": str(longest_delay_ms),
+    }
+    printed = output(*command, environment=environment)
+    lines = [line for line in printed.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        raise Failed(f"wrk gave no result:\n{printed}")
     result = json.loads(lines[0].removeprefix("RESULT "))
     if result["non_2xx"] or result["broken"] or not result["requests"]:
-        raise Failed(f"not every answer was a success:\n{ended.stdout}")
+        raise Failed(f"not every answer was a success:\n{printed}")
     result["rate"] = result["requests"] / (result["micros"] / 1e6)
     return result
 
@@ -77,22 +102,22 @@ def load(port, seconds, settings, longest_delay_ms=0):
 def measured_run(pid, port, upstream_count, settings):
     """Warm-up, the timed run at full load, and a shorter one at about half of the rate found."""
     load(port, settings.warmup, settings)
-    cpu, stolen, seen = cpu_seconds(pid), stolen_seconds(0), upstream_count()
-    full = load(port, settings.seconds, settings)
-    cpu, stolen, seen = cpu_seconds(pid) - cpu, stolen_seconds(0) - stolen, upstream_count() - seen
+    seen = upstream_count()
+    with Used(pid) as used:
+        full = load(port, settings.seconds, settings)
+    seen = upstream_count() - seen
     if seen < full["requests"]:
         raise Failed(f"wrk counts {full['requests']} answers, the upstream only {seen} requests")
-    wall = full["micros"] / 1e6
     rss = rss_mib(pid)
     # At half the rate a connection's turn takes twice as long, nearly all of it think time. wrk counts whole
     # milliseconds and wakes about half a one late, so the share that was reached is reported with the latency.
     turn_ms = 2000 * settings.connections / full["rate"]
     half = load(port, max(2, settings.seconds // 2), settings, longest_delay_ms=max(1, round(2 * turn_ms - 1)))
     return {
-        "cpu_us": cpu * 1e6 / full["requests"],
+        "cpu_us": used.cpu * 1e6 / full["requests"],
         "rate": full["rate"],
-        "busy": cpu / wall,
-        "stolen": stolen / wall,
+        "busy": used.cpu / (full["micros"] / 1e6),
+        "stolen": used.stolen,
         "p50_us": full["p50"],
         "p99_us": full["p99"],
         "half_p99_us": half["p99"],

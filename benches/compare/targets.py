@@ -20,10 +20,15 @@ BODY = "x" * 100
 
 
 class Target:
-    """One program under test. `checks` says whether it refuses unknown tokens."""
+    """One program under test: a `frame` with a `part` in it, or the gateway, whose settings are `part` alone. `checks` says
+    whether it refuses unknown tokens; an `optional` one is left out where its program is not installed; `values` are
+    further words for its settings."""
 
-    def __init__(self, letter, title, frame=None, part=None, checks=True):
+    def __init__(self, letter, title, frame=None, part=None, checks=True, optional=False, values=None):
         self.letter, self.title, self.frame, self.part, self.checks = letter, title, frame, part, checks
+        self.optional, self.values = optional, values or {}
+        self.is_gateway = frame is None
+        self.program = {"nginx.conf": "nginx", "haproxy.cfg": "haproxy", "Caddyfile": "caddy", None: "gateway"}[frame]
 
 
 TARGETS = [
@@ -33,6 +38,7 @@ TARGETS = [
     Target("d", "haproxy + map file", "haproxy.cfg", "haproxy-map.cfg"),
     Target("e", "haproxy tcp mode (checks nothing)", "haproxy.cfg", "haproxy-tcp.cfg", checks=False),
     Target("f", "session-gateway"),
+    Target("g", "caddy, proxying only", "Caddyfile", checks=False, optional=True),
 ]
 
 
@@ -48,6 +54,7 @@ class Bench:
     def __init__(self, settings, work):
         self.settings, self.work = settings, pathlib.Path(work)
         self.running = []
+        self.upstream = None
         self.ports = {name: free_port() for name in ("UPSTREAM", "AUTH")}
         self.state = self.work / "gateway"
         self.state.mkdir()
@@ -67,11 +74,13 @@ class Bench:
         while self.running:
             self.stop(self.running[-1])
 
-    def _fill(self, text, directory, ports):
+    def _fill(self, text, directory, more):
         user_line = "user root;" if os.getuid() == 0 else ""  # the workers must read the work directory
         values = {
             "DIR": directory, "STATE": self.state, "BODY": BODY, "USER_LINE": user_line,
-            "TOKENS_MAP": self.work / "tokens.map", "TOKENS_TABLE": self.work / "tokens.table", **self.ports, **ports,
+            "TOKENS_MAP": self.work / "tokens.map", "TOKENS_TABLE": self.work / "tokens.table",
+            "STORE": f"sqlite:{self.state}/sessions.db", "IDLE": 64, "WORKERS": 1, "CONNECTIONS": 4096,
+            "LISTEN_MORE": "", "SERVER_MORE": "", "UPSTREAM_MORE": "", "SECTIONS": "", **self.ports, **more,
         }  # fmt: skip
         for name, value in values.items():
             text = text.replace(f"@{name}@", str(value))
@@ -80,12 +89,14 @@ class Bench:
     def _template(self, name):
         return (self.settings.here / "targets" / name).read_text()
 
-    def _spawn(self, name, core, command, directory, port):
-        output = open(directory / "output.log", "wb")
-        process = subprocess.Popen(
-            ["taskset", "-c", str(core), *map(str, command)],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=directory, start_new_session=True,
-        )  # fmt: skip
+    def spawn(self, name, core, command, directory, port):
+        """Starts a program on `core` ("0,1" for both) and waits until it listens. It ends with the bench."""
+        with open(directory / "output.log", "wb") as output:
+            process = subprocess.Popen(
+                ["taskset", "-c", str(core), *map(str, command)],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=directory, start_new_session=True,
+                env=dict(os.environ, GOMAXPROCS="1", HOME=str(directory)),
+            )  # fmt: skip
         process.directory = directory
         self.running.append(process)
         deadline = time.monotonic() + 20
@@ -114,41 +125,45 @@ class Bench:
         process.wait()
         shutil.rmtree(process.directory, ignore_errors=True)
 
-    def start_upstream(self):
+    def start_upstream(self, part="upstream.conf", core="1", **values):
         directory = self.work / "upstream"
         directory.mkdir()
-        conf = self._template("nginx.conf").replace("@SERVERS@", self._template("upstream.conf"))
-        (directory / "nginx.conf").write_text(self._fill(conf, directory, {}))
-        self._spawn("the upstream", 1, self._nginx(directory), directory, self.ports["UPSTREAM"])
+        conf = self._template("nginx.conf").replace("@SERVERS@", self._template(part))
+        (directory / "nginx.conf").write_text(self._fill(conf, directory, values))
+        return self.spawn("the upstream", core, self._nginx(directory), directory, self.ports["UPSTREAM"])
 
     @staticmethod
     def _nginx(directory):
         return ["nginx", "-p", directory, "-e", directory / "error.log", "-c", directory / "nginx.conf"]
 
-    def start(self, target):
-        """Starts `target` on core 0; answers its process and port. The first start of the gateway makes its sessions."""
+    def start(self, target, core="0"):
+        """Starts `target`; answers its process and port. The first start of the gateway makes its sessions."""
         directory = self.work / f"target-{target.letter}"
         directory.mkdir()
-        ports = {"LISTEN": free_port(), "OPS": free_port()}
-        if target.frame is None:
-            (directory / "gateway.toml").write_text(self._fill(self._template("gateway.toml"), directory, ports))
+        more = {"LISTEN": free_port(), "OPS": free_port(), **target.values}
+        if target.is_gateway:
+            (directory / "gateway.toml").write_text(self._fill(self._template(target.part or "gateway.toml"), directory, more))
             command = [self.settings.gateway, "serve", "--config", directory / "gateway.toml"]
         else:
-            conf = self._template(target.frame).replace("@SERVERS@", self._template(target.part))
-            conf = conf.replace("@SECTIONS@", self._template(target.part))
-            (directory / target.frame).write_text(self._fill(conf, directory, ports))
-            haproxy = ["haproxy", "-db", "-f", directory / target.frame]
-            command = self._nginx(directory) if target.frame == "nginx.conf" else haproxy
-        process = self._spawn(target.title, 0, command, directory, ports["LISTEN"])
-        if target.frame is None:
-            self._wait_ready(ports["OPS"])
-            if not (self.work / "gateway-tokens").exists():
-                self.spare_session, *tokens = self._create_sessions(ports["LISTEN"])
+            part = self._template(target.part) if target.part else ""
+            conf = self._template(target.frame).replace("@SERVERS@", part)
+            (directory / target.frame).write_text(self._fill(conf, directory, more))
+            command = {
+                "nginx": self._nginx(directory),
+                "haproxy": ["haproxy", "-db", "-f", directory / target.frame],
+                "caddy": ["caddy", "run", "--config", directory / target.frame, "--adapter", "caddyfile"],
+            }[target.program]
+        process = self.spawn(target.title, core, command, directory, more["LISTEN"])
+        process.ops = more["OPS"]
+        if target.is_gateway:
+            self._wait_ready(more["OPS"])
+            if self.tokens and not (self.work / "gateway-tokens").exists():
+                self.spare_session, *tokens = self._create_sessions(more["LISTEN"])
                 (self.work / "gateway-tokens").write_text("".join(f"{t}\n" for t in tokens))
-        return process, ports["LISTEN"]
+        return process, more["LISTEN"]
 
     def token_list(self, target):
-        return str(self.work / ("gateway-tokens" if target.frame is None else "tokens"))
+        return str(self.work / ("gateway-tokens" if target.is_gateway else "tokens"))
 
     def _wait_ready(self, ops):
         deadline = time.monotonic() + 20
@@ -194,7 +209,7 @@ class Bench:
         if target.checks:
             unknown = base64.urlsafe_b64encode(b"unknown token of thirty-two byte").decode().rstrip("=")
             bad = [("an unknown token", unknown, self.settings.user_agent), ("no token", None, self.settings.user_agent)]
-            if target.frame is None and self.spare_session:
+            if target.is_gateway and self.spare_session:
                 bad.append(("a token from another browser", self.spare_session, "curl/8.0"))
                 self.spare_session = None
             for what, refused, agent in bad:
