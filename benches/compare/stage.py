@@ -52,7 +52,7 @@ def settings_of(made, targets):
         made.error("seconds, warmup, rounds, connections and tokens must be at least 1")
     settings.chosen = [t for t in targets if t.letter in letters]
     settings.here = pathlib.Path(__file__).resolve().parent
-    settings.user_agent = USER_AGENT
+    settings.user_agent, settings.path = USER_AGENT, "/"
     return settings
 
 
@@ -88,6 +88,13 @@ def open_files(most):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, max(most, hard)))
     except (ValueError, PermissionError) as why:
         raise Failed(f"{most} open files are needed, the limit is {hard}: {why}") from why
+
+
+def compiled(settings, bench, name):
+    """A load program of ours, made from programs/NAME.c."""
+    program = bench.work / name
+    subprocess.run(["cc", "-O2", "-o", program, settings.here / "programs" / f"{name}.c"], check=True)
+    return program
 
 
 def interleaved(settings, bench, once, targets=None):

@@ -76,11 +76,12 @@ class Bench:
 
     def _fill(self, text, directory, more):
         user_line = "user root;" if os.getuid() == 0 else ""  # the workers must read the work directory
+        # What may hold other words itself comes first.
         values = {
-            "DIR": directory, "STATE": self.state, "BODY": BODY, "USER_LINE": user_line,
-            "TOKENS_MAP": self.work / "tokens.map", "TOKENS_TABLE": self.work / "tokens.table",
-            "STORE": f"sqlite:{self.state}/sessions.db", "IDLE": 64, "WORKERS": 1, "CONNECTIONS": 4096,
-            "LISTEN_MORE": "", "SERVER_MORE": "", "UPSTREAM_MORE": "", "SECTIONS": "", **self.ports, **more,
+            "LISTEN_MORE": "", "SERVER_MORE": "", "UPSTREAM_MORE": "", "SECTIONS": "", "IDLE": 64, "WORKERS": 1,
+            "CONNECTIONS": 4096, "STORE": f"sqlite:{self.state}/sessions.db", **more, "DIR": directory, "STATE": self.state,
+            "BODY": BODY, "USER_LINE": user_line, "TOKENS_MAP": self.work / "tokens.map",
+            "TOKENS_TABLE": self.work / "tokens.table", **self.ports,
         }  # fmt: skip
         for name, value in values.items():
             text = text.replace(f"@{name}@", str(value))
@@ -90,7 +91,9 @@ class Bench:
         return (self.settings.here / "targets" / name).read_text()
 
     def spawn(self, name, core, command, directory, port):
-        """Starts a program on `core` ("0,1" for both) and waits until it listens. It ends with the bench."""
+        """Starts a program on `core` ("0,1" for both) and waits until it listens on `port`, or at the path of a socket. It
+        ends with the bench."""
+        family, where = (socket.AF_INET, ("127.0.0.1", port)) if isinstance(port, int) else (socket.AF_UNIX, str(port))
         with open(directory / "output.log", "wb") as output:
             process = subprocess.Popen(
                 ["taskset", "-c", str(core), *map(str, command)],
@@ -103,8 +106,8 @@ class Bench:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 break
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
+            with socket.socket(family) as s:
+                if s.connect_ex(where) == 0:
                     return process
             time.sleep(0.02)
         said = (directory / "output.log").read_text(errors="replace")[-2000:]
