@@ -1,7 +1,8 @@
 """The plain comparison: processor time, latency and memory over HTTP/1.1. What `run` does when no mode is named."""
 
-import report
 import shutil
+
+import report
 from measure import measured_run
 from stage import in_a_bench, interleaved, median, parser, prepare, run, settings_of
 from targets import TARGETS
@@ -37,7 +38,7 @@ def table(settings, results):
 def conditions(settings, results):
     return [
         report.machine("one worker on core 0, upstream and wrk on core 1"),
-        report.versions(settings) + "; " + report.said("wrk", "-v").split(" Copyright")[0],
+        report.versions(settings, ("wrk", "-v")),
         f"{settings.connections} keep-alive connections, {settings.tokens} tokens, 100-byte answers; "
         + report.rounds(settings, results),
         "access log: nginx to a file, buffered 64 KiB or 1 s; gateway as by default, to a file; haproxy and caddy none",

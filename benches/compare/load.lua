@@ -1,4 +1,4 @@
--- Goes through the token list, one request per token, over and over; every request has the same User-Agent.
+-- Goes through the token list, one request per token, over and over, for the path of the URL; every request has the same User-Agent.
 -- The settings come by environment, since wrk asks for delay() before it passes any argument on.
 
 local requests, next_one = {}, 0
@@ -6,7 +6,7 @@ local requests, next_one = {}, 0
 function init()
   for token in io.lines(os.getenv("COMPARE_TOKENS")) do
     local headers = { ["Authorization"] = "Bearer " .. token, ["User-Agent"] = os.getenv("COMPARE_USER_AGENT") }
-    requests[#requests + 1] = wrk.format("GET", "/", headers)
+    requests[#requests + 1] = wrk.format("GET", nil, headers)
   end
 end
 

@@ -82,7 +82,7 @@ def output(*command, cores="1", environment=None):
 def load(port, seconds, settings, longest_delay_ms=0):
     """One wrk run on core 1. Fails when anything but a success came back."""
     command = ["wrk", "-t1", f"-c{settings.connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
-    command += ["-s", f"{settings.here}/load.lua", f"http://127.0.0.1:{port}/"]
+    command += ["-s", f"{settings.here}/load.lua", f"http://127.0.0.1:{port}{settings.path}"]
     environment = {
         "COMPARE_TOKENS": settings.token_list,
         "COMPARE_USER_AGENT": settings.user_agent,

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 
 
@@ -20,12 +21,13 @@ def shown(settings, heads, rows, conditions):
 
 
 def said(*command):
-    """The first line of what a program says."""
+    """What a program says of itself in the first line, without the rest that some append."""
     try:
         ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except FileNotFoundError:
         return "missing"
-    return (ended.stdout.splitlines() or ["?"])[0].strip()
+    line = (ended.stdout.splitlines() or ["?"])[0].strip()
+    return re.split(r" Copyright| \(x86|  ?\(Library| 20\d\d/", line)[0]
 
 
 def machine(where):
@@ -41,7 +43,7 @@ def versions(settings, *others):
     if "nginx" in programs:
         lines.append(said("nginx", "-v"))
     if "haproxy" in programs:
-        lines.append(said("haproxy", "-v").split(" 20")[0])
+        lines.append(said("haproxy", "-v"))
     if "caddy" in programs:
         lines.append("caddy " + said("caddy", "version"))
     if "gateway" in programs:
