@@ -8,7 +8,8 @@ from measure import Failed, Used, output
 from stage import compiled, in_a_bench, interleaved, median, parser, prepare, run, settings_of
 from targets import Target
 
-FLOODS = ["none", "a fifth of full load", "as fast as it is refused"]
+FEW, FIFTH = "1,000/s", "a fifth of full load"
+FLOODS = ["none", FEW, FIFTH, "as fast as it is refused"]
 
 TARGETS = [
     Target("a", "nginx + token map", "nginx.conf", "nginx-map.conf"),
@@ -35,10 +36,10 @@ def measure(settings, bench):
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             beside = None
             if flood != "none":
-                rate = most / 5 if flood == FLOODS[1] else 0
+                rate = {FEW: 1000, FIFTH: most / 5}.get(flood, 0)
                 # The flood yields to the other programs on core 1: what it does to them is not the proxy's doing.
-                nice = ("nice", "-n", "19")
-                beside = pool.submit(load, port, settings.flood_from, settings.seconds, rate, "random:", *nice)
+                idle = ("chrt", "--idle", "0")
+                beside = pool.submit(load, port, settings.flood_from, settings.seconds, rate, "random:", *idle)
             result = good(port, target, settings.seconds, most / 2)
             refused = beside.result() if beside else {"refused": 0, "limited": 0, "ok": 0, "broken": 0, "micros": 1}
         if refused["ok"] or refused["broken"]:
@@ -103,7 +104,7 @@ def main():
                 "-" if quiet else f"{median(runs, (flood, 'cost')):.1f}",
             ])  # fmt: skip
     report.shown(settings, [*heads, "core 0 busy", "CPU us/refused"], rows, [
-        report.machine("one worker on core 0; app, good traffic and flood (nice 19) on core 1"),
+        report.machine("one worker on core 0; app, good traffic and flood (SCHED_IDLE) on core 1"),
         report.versions(settings),
         f"{settings.connections} connections each; the flood comes from {settings.flood_from}, the good traffic from 127.0.0.1; "
         "each request of the flood has another token; the good traffic's sessions are in memory",
