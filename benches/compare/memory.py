@@ -89,7 +89,7 @@ def main():
     made.add_argument("--sessions", type=int, default=1_000_000, help="sessions in memory (%(default)s)")
     settings = settings_of(made, TARGETS)
     prepare(settings)
-    open_files(2 * settings.connections + 4096)
+    open_files(settings.connections + 2000)
     results = in_a_bench(settings, lambda bench: measure(settings, bench))
     lines = []
     for target in settings.chosen:

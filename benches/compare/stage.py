@@ -81,13 +81,13 @@ def prepare(settings):
     os.sched_setaffinity(0, {1})
 
 
-def open_files(most):
+def open_files(needed):
     """Lets this script and all it starts have so many open files."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, max(most, hard)))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(needed, hard), max(needed, hard)))
     except (ValueError, PermissionError) as why:
-        raise Failed(f"{most} open files are needed, the limit is {hard}: {why}") from why
+        raise Failed(f"{needed} open files are needed, the limit is {hard}: {why}") from why
 
 
 def compiled(settings, bench, name):
