@@ -45,29 +45,34 @@ def rss_mib(pid):
     return total / 1024
 
 
-def stolen_seconds(core):
-    """Time the host took from this core: above a few percent of a run, the run is noise."""
+def core_seconds(core):
+    """What a core has done so far: for programs, and for the host, which took that time away."""
     with open("/proc/stat") as f:
         for line in f:
             if line.startswith(f"cpu{core} "):
-                return int(line.split()[8]) / TICKS
-    return 0.0
+                user, nice, system, _idle, _wait, _irq, _softirq, stolen = map(int, line.split()[1:9])
+                return (user + nice + system) / TICKS, stolen / TICKS
+    return 0.0, 0.0
 
 
 class Used:
-    """What `pid` and core 0 did from entering to leaving: `cpu`, `wall` and `stolen`, in seconds, the last as a share."""
+    """What `pid` and core 0 did from entering to leaving: `cpu` and `wall` in seconds, and `stolen`, the share of core 0 that
+    the host took, and, if `pid` should be `alone` there, other programs. Above some percent, the run is noise."""
 
-    def __init__(self, pid):
-        self.pid = pid
+    def __init__(self, pid, alone=True):
+        self.pid, self.alone = pid, alone
+
+    def _read(self):
+        return time.monotonic(), cpu_seconds(self.pid), *core_seconds(0)
 
     def __enter__(self):
-        self.wall, self.cpu, self.stolen = time.monotonic(), cpu_seconds(self.pid), stolen_seconds(0)
+        self.before = self._read()
         return self
 
     def __exit__(self, *_):
-        self.cpu = cpu_seconds(self.pid) - self.cpu
-        self.wall = time.monotonic() - self.wall
-        self.stolen = (stolen_seconds(0) - self.stolen) / self.wall
+        self.wall, self.cpu, busy, stolen = (now - then for now, then in zip(self._read(), self.before))
+        others = max(0.0, busy - self.cpu) if self.alone else 0.0
+        self.stolen = (stolen + others) / self.wall
 
 
 def output(*command, cores="1", environment=None):

@@ -90,7 +90,7 @@ def main():
         f"{settings.connections} connections; {settings.tokens} tokens, of as many users, last used an hour before, so that their "
         "last use is written too; PostgreSQL over its socket, as it is installed",
         f"medians of {settings.rounds} interleaved rounds, each with other tokens and a gateway that has just started; at most "
-        f"{report.most_stolen(results):.0%} of core 0 stolen by the host",
+        f"{report.most_stolen(results):.0%} of core 0 taken by the host or other programs",
     ])  # fmt: skip
 
 

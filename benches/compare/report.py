@@ -55,10 +55,10 @@ def most_stolen(results):
     return max(run["stolen"] for runs in results.values() for run in runs)
 
 
-def rounds(settings, results):
+def rounds(settings, results, by_whom="by the host or other programs"):
     return (
         f"medians of {settings.rounds} interleaved rounds of {settings.seconds} s after {settings.warmup} s of warm-up; "
-        f"at most {most_stolen(results):.0%} of core 0 stolen by the host"
+        f"at most {most_stolen(results):.0%} of core 0 taken {by_whom}"
     )
 
 

@@ -108,7 +108,7 @@ def interleaved(settings, bench, once, targets=None):
             run = once(target, process, port)
             bench.stop(process)
             results[target.letter].append(run)
-            say(f"round {number}  {target.letter}  {run['shown']}  {run['stolen']:3.0%} stolen")
+            say(f"round {number}  {target.letter}  {run['shown']}  {run['stolen']:3.0%} taken")
     return results
 
 

@@ -39,7 +39,7 @@ def measure(settings, bench):
             load(target, port, settings.connections, settings.warmup)
             for kind, connections, times in (("even", settings.connections, 1), ("few", FEW, settings.tries)):
                 for _ in range(times):
-                    with Used(process.pid) as used:
+                    with Used(process.pid, alone=False) as used:
                         result = load(target, port, connections, settings.seconds / times)
                     rate = result["requests"] / (result["micros"] / 1e6)
                     results[target.letter].append({
@@ -77,7 +77,7 @@ def main():
         report.machine("app and load on both cores, beside the workers"),
         report.versions(settings),
         f"requests as fast as answers come; {FEW} connections are opened anew {settings.tries} times a round, for a part each",
-        report.rounds(settings, results),
+        report.rounds(settings, results, "by the host"),
     ])  # fmt: skip
 
 
