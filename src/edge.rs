@@ -13,6 +13,7 @@ mod introduced;
 pub mod listen;
 pub mod ops;
 mod redirect;
+mod resting;
 pub mod tls;
 mod watched;
 

@@ -89,6 +89,8 @@ pub struct WorkerMetrics {
     pub connections: LocalCounter,
     /// Client connections open.
     pub open_connections: Gauge,
+    /// Those of them whose clients have not asked for anything for a while.
+    pub resting_connections: Gauge,
     /// Requests whose bytes were no HTTP, or beyond the limits.
     pub unparsable: LocalCounter,
     /// Client connections on which HTTP/2 was spoken.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use super::http2;
+use super::resting;
 use super::watched::Watched;
 use crate::gate::client::{Client, UpToDate};
 use crate::gate::{self, Current, Gate};
@@ -111,14 +112,39 @@ async fn begins_http2<T: AsyncRead + Unpin>(transport: &mut Watched<T>, client: 
     Ok(multiplexed)
 }
 
-/// One request after the other.
-async fn http1<T>(transport: Watched<T>, client: Arc<Client>, current: Arc<Current>) -> Ended
+/// One request after the other. In a long pause between two, hyper's buffers and the room of a request are given back, which
+/// are most of what a connection takes.
+async fn http1<T>(mut transport: Watched<T>, client: Arc<Client>, current: Arc<Current>) -> Ended
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let serving = UpToDate::new(client.clone(), current);
+    loop {
+        match requests(transport, &client, &serving).await {
+            Stretch::Over(ended) => return ended,
+            Stretch::Rests(resting) => transport = *resting,
+        }
+        if let Some(ended) = resting::wait(&mut transport, &client).await {
+            return ended;
+        }
+    }
+}
+
+/// Why requests are not served for now.
+enum Stretch<T> {
+    /// The connection is over.
+    Over(Ended),
+    /// The client has not asked for anything for a while.
+    Rests(Box<Watched<T>>),
+}
+
+/// Serves requests until the connection is over, or rests.
+async fn requests<T>(transport: Watched<T>, client: &Arc<Client>, serving: &UpToDate) -> Stretch<T>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gate: &Gate = &client.gate;
     let max_header_bytes = gate.config.server.max_header_bytes;
-    let serving = UpToDate::new(client.clone(), current);
     let deadlines = &gate.deadlines;
     let service = service_fn(move |request| {
         let client = serving.client();
@@ -137,28 +163,42 @@ where
         .serve_connection(TokioIo::new(transport), service)
         .with_upgrades();
     let leaving = Leaving(client.clone());
-    let mut connection = pin!(connection);
+    let mut connection = connection;
     let mut closing = false;
     let ended = poll_fn(|cx| {
+        let mut connection = Pin::new(&mut connection);
         // A connection that is closed on our side has a limit of its own, kept where the rest is read.
         if !client.phases.is_lingering() && client.phases.poll_connection_limit(cx).is_ready() {
-            return Poll::Ready(Ended::TimedOut);
+            if !client.phases.begins_to_rest() {
+                return Poll::Ready(Some(Ended::TimedOut));
+            }
+            if !closing {
+                return Poll::Ready(None);
+            }
         }
         if client.lifeline.is_severed() {
-            return Poll::Ready(Ended::Severed);
+            return Poll::Ready(Some(Ended::Severed));
         }
         if !closing && gate.deadlines.is_closing() {
             // What the client has sent already is read before: it shall be answered.
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Ended::ByProtocol(ended));
+                return Poll::Ready(Some(Ended::ByProtocol(ended)));
             }
             closing = true;
             // An idle connection closes at once, a busy one after its response.
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(cx).map(Ended::ByProtocol)
+        connection.as_mut().poll(cx).map(|ended| Some(Ended::ByProtocol(ended)))
     })
     .await;
+    let Some(ended) = ended else {
+        let Some(parts) = connection.into_parts() else { return Stretch::Over(Ended::ByProtocol(Ok(()))) };
+        let mut transport = parts.io.into_inner();
+        if !parts.read_buf.is_empty() {
+            transport.put_back(parts.read_buf);
+        }
+        return Stretch::Rests(Box::new(transport));
+    };
     if matches!(ended, Ended::ByProtocol(Ok(())))
         && let Some(tunnel) = leaving.0.lifeline.take()
     {
@@ -169,7 +209,7 @@ where
         // Most connections never become one, and need no room for it.
         Box::pin(tunnel.serve(transport)).await;
     }
-    ended
+    Stretch::Over(ended)
 }
 
 /// hyper reads into a buffer of at most this, bodies included.

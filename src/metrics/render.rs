@@ -88,6 +88,13 @@ pub fn render(workers: &[Arc<WorkerMetrics>], shared: &SharedMetrics) -> String 
     page.head("gateway_connections_open", "gauge", "Client connections open.");
     let open: i64 = workers.iter().map(|worker| worker.open_connections.get()).sum();
     page.line("gateway_connections_open", &[], open);
+    page.head(
+        "gateway_connections_resting",
+        "gauge",
+        "Open client connections of HTTP/1.1 that have been idle for a while.",
+    );
+    let resting: i64 = workers.iter().map(|worker| worker.resting_connections.get()).sum();
+    page.line("gateway_connections_resting", &[], resting);
 
     page.streams(workers);
 

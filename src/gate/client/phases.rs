@@ -10,7 +10,7 @@ use crate::gate::Gate;
 /// Where a connection stands, and the limit that goes with it.
 ///
 /// A connection waits for a request (`idle_timeout`), reads its headers (`header_timeout`, from the first byte), or
-/// serves it. While it serves, the client is under a limit only when it is the client that is waited for: it does not
+/// serves it. One that waits for longer than a moment rests: what serving needs is let go of. While it serves, the client is under a limit only when it is the client that is waited for: it does not
 /// take the response, or does not send its body. When the gateway closes it while the client may still be sending, it
 /// lingers for a moment.
 ///
@@ -24,6 +24,8 @@ pub struct Phases {
     response: Deadline,
     phase: AtomicU8,
     awaiting_body: AtomicBool,
+    /// Whether bytes that are to be written do not go out.
+    stuck: AtomicBool,
     body_left: AtomicBool,
     response_timeout: AtomicU64,
     header_timeout: Duration,
@@ -47,6 +49,11 @@ const SERVING: u8 = 2;
 /// Nothing has come yet.
 const FRESH: u8 = 3;
 const LINGERING: u8 = 4;
+/// It has been idle for longer than a moment.
+const RESTING: u8 = 5;
+
+/// The moment after which an idle connection rests. Browsers and programs that are at work come back sooner.
+const REST: Duration = Duration::from_secs(2);
 
 /// A frame of HTTP/2 carries so much unless the client asks for more.
 const STREAM_PIECE: usize = 16 * 1024;
@@ -63,6 +70,7 @@ impl Phases {
             response: gate.deadlines.limit(),
             phase: AtomicU8::new(FRESH),
             awaiting_body: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
             body_left: AtomicBool::new(false),
             response_timeout: AtomicU64::new(0),
             header_timeout: server.header_timeout,
@@ -108,7 +116,7 @@ impl Phases {
             return;
         }
         match self.phase.load(Ordering::Relaxed) {
-            IDLE => {
+            IDLE | RESTING => {
                 self.phase.store(HEAD, Ordering::Relaxed);
                 self.connection.arm(self.header_timeout);
             }
@@ -126,8 +134,11 @@ impl Phases {
             }
             return;
         }
-        if self.phase.load(Ordering::Relaxed) == SERVING && !self.connection.is_armed() {
-            self.connection.arm(self.idle_timeout);
+        self.stuck.store(true, Ordering::Relaxed);
+        match self.phase.load(Ordering::Relaxed) {
+            SERVING if !self.connection.is_armed() => self.connection.arm(self.idle_timeout),
+            IDLE => self.connection.arm(self.idle_timeout),
+            _ => {}
         }
     }
 
@@ -137,10 +148,11 @@ impl Phases {
             self.response.disarm();
             return;
         }
+        self.stuck.store(false, Ordering::Relaxed);
         match self.phase.load(Ordering::Relaxed) {
             SERVING => self.connection.disarm(),
             // The end of a response that was larger than the buffers: idleness begins when the client has it.
-            IDLE => self.connection.arm(self.idle_timeout),
+            IDLE | RESTING => self.idles(),
             _ => {}
         }
     }
@@ -155,12 +167,31 @@ impl Phases {
     /// The response is complete, or given up.
     pub fn response_ended(&self) {
         self.response.disarm();
-        self.phase.store(IDLE, Ordering::Relaxed);
         if self.is(Kind::Stream) {
+            self.phase.store(IDLE, Ordering::Relaxed);
             self.connection.disarm();
         } else {
-            self.connection.arm(self.idle_timeout);
+            self.idles();
         }
+    }
+
+    fn idles(&self) {
+        self.phase.store(IDLE, Ordering::Relaxed);
+        let stuck = self.stuck.load(Ordering::Relaxed);
+        self.connection.arm(if stuck { self.idle_timeout } else { REST.min(self.idle_timeout) });
+    }
+
+    /// The limit of the connection has passed. Whether that was the moment after which it rests, and not the end of its time,
+    /// which then goes on.
+    pub fn begins_to_rest(&self) -> bool {
+        // Whoever does not take what is to be written has all his time by now.
+        let idles = self.phase.load(Ordering::Relaxed) == IDLE && !self.stuck.load(Ordering::Relaxed);
+        let rests = idles && self.idle_timeout > REST && self.is(Kind::Connection);
+        if rests {
+            self.phase.store(RESTING, Ordering::Relaxed);
+            self.connection.arm(self.idle_timeout.saturating_sub(REST));
+        }
+        rests
     }
 
     /// A piece of the response's body was handed over. On a stream it may stay there until the client gives room for it;
@@ -232,7 +263,7 @@ impl Phases {
         let lingers = match self.phase.load(Ordering::Relaxed) {
             // A head that was not understood.
             HEAD => true,
-            IDLE | SERVING => self.body_left.load(Ordering::Relaxed),
+            IDLE | RESTING | SERVING => self.body_left.load(Ordering::Relaxed),
             _ => false,
         };
         if lingers {

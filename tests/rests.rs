@@ -1,0 +1,105 @@
+//! Client connections that are idle for longer than a moment give back what serving a request needs, and nobody notices.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
+#![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::gateway::Gateway;
+use support::upstream::{Reaction, Upstream, response};
+
+/// Everybody may pass; these lines stand under `[server]`.
+fn open(server: &str) -> String {
+    format!(
+        "[server]\nworkers = 1\n{server}\n[[upstream]]\nurl = \"{{upstream}}\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n"
+    )
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
+
+fn rest(gateway: &Gateway, connections: f64) {
+    gateway.until_metric("gateway_connections_resting", connections);
+}
+
+#[test]
+fn a_connection_that_rested_serves_what_comes_next_whole_in_pieces_and_pipelined() {
+    let upstream = Upstream::start(|request| Reaction::Send(response("200 OK", "", request.target())));
+    let gateway = Gateway::start(&upstream.url(), &open(""));
+    let mut connection = gateway.connect();
+    connection.send(GET);
+    assert_eq!(connection.read("GET").text(), "/");
+    rest(&gateway, 1.0);
+
+    connection.send("GET /a HTTP/1.1\r\nHost: app.test\r\n\r\nGET /b HTTP/1.1\r\nHost: app.test\r\n\r\n");
+    assert_eq!((connection.read("GET").text(), connection.read("GET").text()), ("/a", "/b"));
+    rest(&gateway, 1.0);
+
+    connection.send("G");
+    rest(&gateway, 0.0);
+    connection.send("ET /pieces HTTP/1.1\r\nHost: app.test\r\n");
+    connection.send(format!("X-Pad: {}\r\n\r\n", "p".repeat(9_000)));
+    assert_eq!(connection.read("GET").text(), "/pieces");
+    assert_eq!(gateway.metric("gateway_connections_total"), 1.0);
+}
+
+#[test]
+fn a_connection_that_rests_is_closed_when_its_idle_time_is_over_and_not_before() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), &open("idle_timeout = \"3s\""));
+    let mut connection = gateway.connect();
+    connection.send(GET);
+    assert_eq!(connection.read("GET").status, 200);
+    let began = Instant::now();
+    rest(&gateway, 1.0);
+    assert!(connection.is_closed());
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(2_800) && took < Duration::from_secs(8), "{took:?}");
+    gateway.until_metric("gateway_connections_timed_out_total", 1.0);
+    rest(&gateway, 0.0);
+}
+
+#[test]
+fn a_client_that_leaves_while_its_connection_rests_is_counted_out() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), &open(""));
+    let mut connection = gateway.connect();
+    connection.send(GET);
+    assert_eq!(connection.read("GET").status, 200);
+    rest(&gateway, 1.0);
+    connection.close();
+    gateway.until_metric("gateway_connections_open", 0.0);
+    rest(&gateway, 0.0);
+}
+
+#[test]
+fn a_gateway_that_stops_closes_what_rests_at_once() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), &open("drain = \"30s\""));
+    let mut connection = gateway.connect();
+    connection.send(GET);
+    assert_eq!(connection.read("GET").status, 200);
+    rest(&gateway, 1.0);
+    let began = Instant::now();
+    gateway.stop();
+    assert!(connection.is_closed());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
+    let upstream = Upstream::start(|_| Reaction::Send(support::upstream::response_of(&vec![b'x'; 8 << 20])));
+    let gateway = Gateway::start(&upstream.url(), &open(""));
+    let (mut slow, mut quick) = (gateway.connect(), gateway.connect());
+    slow.send(GET);
+    let head = slow.read_head().unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    // Another one's rest is the measure of time.
+    quick.send("HEAD / HTTP/1.1\r\nHost: app.test\r\n\r\n");
+    assert_eq!(quick.read("HEAD").status, 200);
+    rest(&gateway, 1.0);
+    assert_eq!(slow.take(8 << 20).len(), 8 << 20);
+    slow.send(GET);
+    assert_eq!(slow.read("GET").status, 200);
+}
