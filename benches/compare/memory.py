@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 
 import report
 import rows
@@ -11,6 +12,9 @@ from targets import BODY, Target
 
 MANY = 'max_connections = 20000\nmax_connections_per_client = 0\nidle_timeout = "1h"'
 CACHE = '[cache]\ncapacity = @SESSIONS@\nttl = "1h"\n'
+
+# Seconds after the last request: what a program gives back of an idle connection it has given back by then.
+REST = 5
 
 TARGETS = [
     Target("a", "nginx, idle connection", "nginx.conf", "nginx-plain.conf", checks=False, values={"CONNECTIONS": 30_000}),
@@ -56,6 +60,7 @@ def measure(settings, bench):
         before = rss_mib(process.pid)
         with Used(process.pid) as used:
             held = fill(settings, bench, target, port)
+        time.sleep(REST)
         after = rss_mib(process.pid)
         for connection in held:
             connection.close()
