@@ -21,6 +21,7 @@ mod sources;
 mod tls;
 pub mod units;
 mod upstream;
+mod web_url;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -32,7 +33,7 @@ pub use self::assertion::{Assertion, Bind};
 pub use self::audit::AuditSettings;
 pub use self::compat::Compat;
 pub use self::hearing::{Hearing, Notify};
-pub use self::jwt::{JwtSettings, KeySetSettings, KeySetUrl, SigningSettings};
+pub use self::jwt::{JwtSettings, KeySetSettings, SigningSettings};
 pub use self::limits::{Rate, RateLimits};
 pub use self::listen::Listen;
 pub use self::reader::Fault;
@@ -44,6 +45,7 @@ pub use self::upstream::{
     Address, Deliver, Field, Health, Hook, LONGEST_PAUSE, Login, OnReject, PasswordChange, Place, Protocol, Route,
     RoutePath, StatusSet, Upstream, UpstreamTls, WebSocketAccess, WebSockets,
 };
+pub use self::web_url::WebUrl;
 use crate::http::cookie;
 use crate::http::credential;
 use crate::http::identity;

@@ -12,12 +12,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use self::fetch::{FetchError, Fetcher};
 use crate::clock::{self, Timestamp};
 use crate::config::{JwtSettings, KeySetSettings, SigningSettings};
 use crate::error::{Code, Problem, causes};
 use crate::jwt::{Rejection, Rules, Verified, Verifier, VerifyingKey, jwks};
 use crate::metrics::SharedMetrics;
+use crate::outbound::{CallError, Caller};
 
 /// All keys. Cloning is cheap; all clones are the same.
 #[derive(Clone, Debug)]
@@ -147,12 +147,12 @@ impl KeyRing {
     /// Fetches the published keys, again and again until `stop`. `changed` is called after every change of the keys.
     pub async fn keep_fresh(self, mut stop: watch::Receiver<bool>, changed: impl Fn() + Send) {
         let Some(source) = self.inner.source.clone() else { return };
-        let fetcher = Fetcher::new();
+        let caller = Caller::default();
         let mut first_pause = FIRST_PAUSE;
         loop {
             let began = clock::uptime();
             let fetched = tokio::select! {
-                fetched = fetcher.get(&source.url) => fetched,
+                fetched = fetch::get(&caller, &source.url) => fetched,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             let good = self.take(fetched, &source, &changed);
@@ -183,7 +183,7 @@ impl KeyRing {
     }
 
     /// Puts fetched keys into force. Whether they were good.
-    fn take(&self, fetched: Result<bytes::Bytes, FetchError>, source: &KeySetSettings, changed: &impl Fn()) -> bool {
+    fn take(&self, fetched: Result<bytes::Bytes, CallError>, source: &KeySetSettings, changed: &impl Fn()) -> bool {
         let metrics = &self.inner.metrics;
         let host = source.url.authority.as_str();
         let keys = match fetched {

@@ -25,6 +25,7 @@ pub mod deadline;
 pub mod keyring;
 pub mod log;
 pub mod metrics;
+pub mod outbound;
 pub mod rates;
 
 // The only SQL.

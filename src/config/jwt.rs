@@ -1,13 +1,12 @@
 //! The tables `[jwt]` and `[signing]`: which signed tokens are accepted, and the gateway's own key.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use figment::value::Value;
-use http::Uri;
 
 use super::reader::{Table, list, secret, text};
+use super::web_url::WebUrl;
 use crate::jwt::{Algorithm, Family, PublicKey, Rules, SigningKey, VerifyingKey};
 
 /// Which signed tokens are accepted.
@@ -29,28 +28,13 @@ pub struct JwtSettings {
 #[derive(Clone, Debug)]
 pub struct KeySetSettings {
     /// The address.
-    pub url: KeySetUrl,
+    pub url: WebUrl,
     /// The algorithms that its keys may be for.
     pub algorithms: Vec<Algorithm>,
     /// How often it is fetched.
     pub refresh: Duration,
     /// The least time between two fetches, however many unknown keys tokens name.
     pub cooldown: Duration,
-}
-
-/// The address of a key set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeySetUrl {
-    /// Whether it is reached over TLS.
-    pub tls: bool,
-    /// The name or address of the server.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// The server as it stands in the URL, for `Host`.
-    pub authority: String,
-    /// The path and query.
-    pub path: String,
 }
 
 /// The gateway's own keys.
@@ -177,31 +161,16 @@ fn one_or_several(value: &Value) -> Result<Vec<String>, String> {
     if value.as_array().is_some() { list(value, name) } else { Ok(vec![name(value)?]) }
 }
 
-fn url(given: &str) -> Result<KeySetUrl, String> {
-    let wrong = |why: &str| Err(format!("\"{given}\" {why}; write \"https://id.example.com/.well-known/jwks.json\""));
-    let Ok(uri) = given.parse::<Uri>() else { return wrong("is no URL") };
-    let Some(authority) = uri.authority() else { return wrong("is no URL with a host") };
-    if authority.as_str().contains('@') {
-        return wrong("must not have a user");
-    }
-    // What is no number is no port to the library, and it is silent about it.
-    if authority.port_u16().is_none() && authority.as_str() != authority.host() {
-        return wrong("has a port that is no number");
-    }
-    let host = authority.host().trim_matches(['[', ']']).to_owned();
-    let tls = match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => false,
-        Some(_) | None => return wrong("is no https URL"),
-    };
-    let local = host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+fn url(given: &str) -> Result<WebUrl, String> {
+    const EXAMPLE: &str = "https://id.example.com/.well-known/jwks.json";
+    let url = WebUrl::parse(given, EXAMPLE)?;
     // Whoever can answer in its place signs as anybody.
-    if !tls && !local {
-        return wrong("must be https: keys that come over plain http are anybody's");
+    if !url.is_private() {
+        return Err(format!(
+            "\"{given}\" must be https: keys that come over plain http are anybody's; write \"{EXAMPLE}\""
+        ));
     }
-    let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    Ok(KeySetUrl { tls, host, port, authority: authority.as_str().to_owned(), path })
+    Ok(url)
 }
 
 /// Reads `[signing]`. `needed_by` is the key of a setting that cannot do without.
