@@ -14,6 +14,7 @@
 //! - [`forwarding`]: what changes in a message's headers on its way through.
 //! - [`response`]: where the head of an application's response ends, how long its body is, and its pieces.
 //! - [`identity`]: the headers that tell the application who is calling.
+//! - [`trace_context`]: the headers by which a request is known beyond one program.
 //!
 //! What is asked of some:
 //!
@@ -43,6 +44,7 @@ pub mod proxy_line;
 pub mod response;
 pub mod returning;
 pub mod target;
+pub mod trace_context;
 pub mod websocket;
 
 pub use self::client::{Caller, Scheme, TrustedProxies};

@@ -91,4 +91,13 @@ proptest! {
     fn a_cursor_opens_for_what_it_was_made_for_and_nothing_else_does(bytes in like(&["A", "AAAA", "_", "-", "=", "0:&user=3:ann", "Å"])) {
         checks::cursors(&bytes);
     }
+
+    #[test]
+    fn a_trace_is_continued_if_it_is_one(bytes in like(&[
+        "00-", "01-", "ff-", "4bf92f3577b34da6a3ce929d0e0e4736", "-", "00f067aa0ba902b7", "-01", "-00", "-ff", "0000000000000000", "A", "0", "00",
+    ]), parts in ("[0f][0-9a-f]", "[0-9a-f]{31,32}", "[0-9a-fA]{16}", "[0-9a-fg]{2}", "(-?[a-z]{0,3})?")) {
+        checks::trace_parents(&bytes);
+        let (version, trace, span, flags, more) = parts;
+        checks::trace_parents(format!("{version}-{trace}-{span}-{flags}{more}").as_bytes());
+    }
 }

@@ -14,6 +14,7 @@ use super::exchange::Exchange;
 use super::upstream::Answering;
 use crate::error::{Code, Problem, causes};
 use crate::http::forwarding;
+use crate::http::trace_context::Rewritten;
 
 /// The cause of a body's failure.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -96,7 +97,8 @@ impl Body for RequestBody {
                 match frame {
                     Some(Ok(frame)) => Poll::Ready(Some(Ok(match frame.into_trailers() {
                         Ok(mut trailers) => {
-                            forwarding::trailers_to_upstream(&mut trailers, &this.client.gate.config.identity);
+                            let names = &this.client.gate.config.identity;
+                            forwarding::trailers_to_upstream(&mut trailers, names, Rewritten::default());
                             Frame::trailers(trailers)
                         }
                         Err(data) => data,

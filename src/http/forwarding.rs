@@ -13,6 +13,7 @@ use http::uri::PathAndQuery;
 
 use super::client::Scheme;
 use super::identity;
+use super::trace_context::{Known, Rewritten};
 use crate::session::Session;
 
 /// How the application is told where a request came from: the header lines, written once for a connection.
@@ -64,6 +65,8 @@ pub struct Telling<'a> {
     pub session: Option<&'a Session>,
     /// The signed assertion of that, if the application gets one.
     pub assertion: Option<&'a str>,
+    /// By what the request is known beyond us, where that is ours to say.
+    pub known: Option<&'a Known>,
 }
 
 /// How a request's body is delimited on its way to the application.
@@ -127,6 +130,9 @@ pub fn write_request_head(
     if let Some(assertion) = telling.assertion {
         write_field(out, telling.names.assertion.as_str(), assertion.as_bytes());
     }
+    if let Some(known) = telling.known {
+        known.write(out);
+    }
     match length {
         BodyLength::None => {}
         BodyLength::Exactly(length) => write_field(out, "content-length", length.to_string().as_bytes()),
@@ -138,7 +144,7 @@ pub fn write_request_head(
 }
 
 /// Names and values of a [`HeaderMap`] hold no line break, so a field is one line.
-fn write_field(out: &mut BytesMut, name: &str, value: &[u8]) {
+pub(super) fn write_field(out: &mut BytesMut, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -147,9 +153,13 @@ fn write_field(out: &mut BytesMut, name: &str, value: &[u8]) {
 
 /// Removes from a request's trailers what only we may say, what belongs to one connection, and what means something in
 /// the headers alone.
-pub fn trailers_to_upstream(trailers: &mut HeaderMap, names: &identity::Names) {
+pub fn trailers_to_upstream(trailers: &mut HeaderMap, names: &identity::Names, rewritten: Rewritten) {
     remove_matching(trailers, |name| {
-        is_hop_by_hop(name) || is_forwarding(name) || names.claims(name) || belongs_to_headers(name)
+        is_hop_by_hop(name)
+            || is_forwarding(name)
+            || names.claims(name)
+            || rewritten.claims(name)
+            || belongs_to_headers(name)
     });
 }
 
@@ -170,8 +180,12 @@ fn belongs_to_headers(name: &HeaderName) -> bool {
         b"trailer",
         b"transferencoding",
     ];
-    let folded = || name.as_str().bytes().filter(u8::is_ascii_alphanumeric);
-    THESE.iter().any(|this| folded().eq(this.iter().copied()))
+    THESE.iter().any(|this| folds_to(name, this))
+}
+
+/// Whether a name is this one but for marks, which some applications fold away.
+pub(super) fn folds_to(name: &HeaderName, this: &[u8]) -> bool {
+    name.as_str().bytes().filter(u8::is_ascii_alphanumeric).eq(this.iter().copied())
 }
 
 /// Whether a request's body is what it seems. Each connection frames a body anew, so a coding other than `chunked` would
@@ -198,7 +212,7 @@ fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// Removes the fields that `condemned` picks. Most messages have none or one, so nothing is collected up front.
-fn remove_matching(headers: &mut HeaderMap, condemned: impl Fn(&HeaderName) -> bool) {
+pub(super) fn remove_matching(headers: &mut HeaderMap, condemned: impl Fn(&HeaderName) -> bool) {
     while let Some(name) = headers.keys().find(|name| condemned(name)).cloned() {
         headers.remove(name);
     }

@@ -11,6 +11,7 @@ use session_gateway::http::client::TrustedProxies;
 use session_gateway::http::cookie::CookieName;
 use session_gateway::http::proxy_line::{self, Step};
 use session_gateway::http::response::{Piece, take_head};
+use session_gateway::http::trace_context::TraceParent;
 use session_gateway::http::{Caller, Host, Scheme, Target, cookie, credential, fields};
 use session_gateway::jwt;
 use session_gateway::store::{EventPosition, Position};
@@ -117,6 +118,31 @@ pub fn responses(bytes: &[u8]) {
         assert!(taken <= bytes.len());
     }
     assert!(framing.is_done());
+}
+
+/// A `traceparent` is read if it is one by the words of the specification, and is sent on as it is meant.
+pub fn trace_parents(bytes: &[u8]) {
+    let is_hex = |text: &&[u8]| text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let parts: Vec<&[u8]> = bytes.splitn(5, |byte| *byte == b'-').collect();
+    let good = match parts[..] {
+        [version, trace, span, flags] | [version, trace, span, flags, _] => {
+            [(version, 2), (trace, 32), (span, 16), (flags, 2)]
+                .iter()
+                .all(|(part, length)| part.len() == *length && is_hex(part))
+                && version != b"ff"
+                && (version != b"00" || parts.len() == 4)
+                && [trace, span].iter().all(|id| id.iter().any(|digit| *digit != b'0'))
+        }
+        _ => false,
+    };
+    let read = TraceParent::parse(bytes);
+    assert_eq!(read.is_some(), good, "{:?}", String::from_utf8_lossy(bytes));
+    let Some(read) = read else { return };
+    let mut out = BytesMut::new();
+    read.write(&mut out);
+    let written = out.strip_prefix(b"traceparent: ").unwrap().strip_suffix(b"\r\n").unwrap();
+    assert_eq!(written[2..53], bytes[2..53]);
+    assert_eq!(TraceParent::parse(written), Some(read));
 }
 
 /// Key sets of issuers.

@@ -48,7 +48,8 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
 fn forwarded(lines: &[(&str, &str)], session: Option<&Session>) -> HeaderMap {
     let host = HeaderValue::from_static("app.example.org:8080");
     let origin = Origin::new("192.0.2.7".parse().unwrap(), Scheme::Http);
-    let telling = Telling { origin: &origin, host: Some(&host), names: &names(), session, assertion: None };
+    let telling =
+        Telling { origin: &origin, host: Some(&host), names: &names(), session, assertion: None, known: None };
     let target = PathAndQuery::from_static("/a?b");
     let line = RequestLine { method: &Method::GET, target: &target, host: &host };
     let mut head = BytesMut::new();
@@ -194,16 +195,30 @@ fn an_ipv6_client_is_quoted_in_forwarded_and_plain_elsewhere() {
 #[test]
 fn trailers_carry_no_identity() {
     let mut trailers = headers(&[("X_Auth_User", "root"), ("X-Forwarded-For", "10.0.0.1"), ("X-Checksum", "7")]);
-    trailers_to_upstream(&mut trailers, &names());
+    trailers_to_upstream(&mut trailers, &names(), Rewritten::default());
     assert_eq!(trailers.len(), 1);
     assert!(trailers.contains_key("x-checksum"));
+}
+
+#[test]
+fn trailers_carry_no_trace_and_no_id_where_those_are_ours_to_write() {
+    let sent = headers(&[("traceparent", "a"), ("tracestate", "b"), ("X_Request_Id", "c"), ("X-Checksum", "7")]);
+    for (rewritten, left) in [
+        (Rewritten::default(), 4),
+        (Rewritten { context: true, request_id: false }, 2),
+        (Rewritten { context: true, request_id: true }, 1),
+    ] {
+        let mut trailers = sent.clone();
+        trailers_to_upstream(&mut trailers, &names(), rewritten);
+        assert_eq!(trailers.len(), left, "{trailers:?}");
+    }
 }
 
 #[test]
 fn the_body_is_framed_as_it_is_sent_on_whatever_the_client_said() {
     let host = HeaderValue::from_static("a");
     let origin = Origin::new("192.0.2.7".parse().unwrap(), Scheme::Http);
-    let telling = Telling { origin: &origin, host: None, names: &names(), session: None, assertion: None };
+    let telling = Telling { origin: &origin, host: None, names: &names(), session: None, assertion: None, known: None };
     let target = PathAndQuery::from_static("/");
     let line = RequestLine { method: &Method::POST, target: &target, host: &host };
     let sent = headers(&[("Content-Length", "99"), ("Transfer-Encoding", "chunked"), ("Expect", "100-continue")]);
@@ -232,7 +247,7 @@ fn a_trailer_is_no_second_place_for_what_belongs_to_the_headers() {
     {
         let mut trailers = headers(&[("X-Checksum", "1")]);
         trailers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::from_static("x"));
-        trailers_to_upstream(&mut trailers, &names());
+        trailers_to_upstream(&mut trailers, &names(), Rewritten::default());
         assert_eq!(trailers.len(), 1, "{name}");
     }
 }
