@@ -29,6 +29,7 @@ use crate::metrics::{SharedMetrics, WorkerMetrics};
 use crate::rates::Rates;
 use crate::sessions::{self, Sessions, Sweeping};
 use crate::store::{self, Hearing, Notify, PostgresSettings, SecretUrl, SqliteSettings, Store, StoreError};
+use crate::traces::Traces;
 
 /// Threads of the side runtime, which waits for the database and the operator, not for clients.
 const SIDE_THREADS: usize = 2;
@@ -160,6 +161,9 @@ impl App {
             tasks.push(side.spawn(keys.keep_fresh(tasks_stopping.clone(), move || sessions.forget_signed())));
         }
         let assertions = Arc::new(Assertions::new(config.signing.as_ref(), shared.clone()));
+        let traces = Traces::new(&config.trace, count, shared.clone()).map_err(io::Error::other)?;
+        let traces = Arc::new(traces);
+        tasks.push(side.spawn(traces.clone().export(tasks_stopping.clone())));
 
         let metrics: Vec<Arc<WorkerMetrics>> = (0..count).map(|_| Arc::default()).collect();
         if let Some(listener) = ops_listener {
@@ -175,7 +179,8 @@ impl App {
         let mut workers = Vec::with_capacity(count);
         let mut gates = Vec::with_capacity(count);
         let sockets = sockets.into_iter().zip(redirects);
-        for (number, ((listeners, redirects), metrics)) in sockets.zip(metrics).enumerate() {
+        let recorded = metrics.into_iter().zip(traces.recorders());
+        for (number, ((listeners, redirects), (metrics, traces))) in sockets.zip(recorded).enumerate() {
             let gate = Arc::new(Current::new(Gate {
                 config: config.clone(),
                 sessions: sessions.clone(),
@@ -188,6 +193,7 @@ impl App {
                 metrics,
                 shared: shared.clone(),
                 access: access.as_ref().map(|writer| Arc::new(writer.buffer(config.log.format, shared.clone()))),
+                traces: traces.clone(),
                 memo: ahash::RandomState::new(),
                 generation: 0,
             }));
@@ -212,7 +218,7 @@ impl App {
             redirect_addresses,
             files,
             tls,
-            reloading: Reloading::new(config, sessions, shared, gates, stop_watching, tasks_stopping),
+            reloading: Reloading::new(config, sessions, shared, traces, gates, stop_watching, tasks_stopping),
         })
     }
 

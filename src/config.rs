@@ -19,6 +19,7 @@ mod server;
 mod session;
 mod sources;
 mod tls;
+mod trace;
 pub mod units;
 mod upstream;
 mod web_url;
@@ -41,6 +42,7 @@ pub use self::server::Server;
 pub use self::session::{SessionSettings, Span};
 pub use self::sources::{Overrides, Sources};
 pub use self::tls::{CertificateFiles, ClientAuth, TlsSettings, TlsVersion};
+pub use self::trace::{Collector, Parent, Sample, TraceSettings};
 pub use self::upstream::{
     Address, Deliver, Field, Health, Hook, LONGEST_PAUSE, Login, OnReject, PasswordChange, Place, Protocol, Route,
     RoutePath, StatusSet, Upstream, UpstreamTls, WebSocketAccess, WebSockets,
@@ -92,6 +94,8 @@ pub struct Config {
     pub compat: Option<Compat>,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// How a request is followed through several programs.
+    pub trace: TraceSettings,
 }
 
 /// What tokens look like and where they are found.

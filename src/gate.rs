@@ -47,6 +47,7 @@ use crate::http::cookie;
 use crate::http::credential::{self, Presented};
 use crate::http::forwarding;
 use crate::http::problem::{Dialect, RequestContext};
+use crate::http::trace_context::REQUEST_ID;
 use crate::http::{Caller, Host, Scheme, Target};
 use crate::jwt;
 use crate::keyring::KeyRing;
@@ -57,6 +58,7 @@ use crate::rates::Rates;
 use crate::session::{Format, Session};
 use crate::sessions::Sessions;
 use crate::token::{Digest, Shape};
+use crate::traces::Recorder;
 
 /// All that one worker needs to serve requests. Nothing in it is written by another worker.
 #[derive(Debug)]
@@ -83,6 +85,8 @@ pub struct Gate {
     pub shared: Arc<SharedMetrics>,
     /// The worker's part of the access log.
     pub access: Option<Arc<AccessBuffer>>,
+    /// The worker's part of the traces.
+    pub traces: Arc<Recorder>,
     /// The key under which sessions remember a User-Agent that was found good.
     pub memo: ahash::RandomState,
     /// How many times the settings were put in place before.
@@ -96,14 +100,21 @@ pub struct Gate {
 pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
     let mut exchange = Exchange::begin(client.clone(), &request);
     let (mut parts, body) = request.into_parts();
+    if client.gate.config.trace.is_on() {
+        // A proxy that asks about a request has an id for it, or none, and tells the application what it likes.
+        exchange.follow(&mut parts.headers, !auth::is_asked(&parts.uri));
+    }
     let body = RequestBody::new(body, client.clone());
     let passed = pass(&client, &mut parts, body, &mut exchange);
-    let (response, verdict) = guarded(passed, &client.gate.shared.panics).await;
+    let (mut response, verdict) = guarded(passed, &client.gate.shared.panics).await;
     if let Verdict::Refused(code) = verdict {
         note(code, &exchange);
     }
     exchange.verdict = verdict;
     exchange.status = response.status().as_u16();
+    if let Some(id) = exchange.answered_id() {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
     if let Some(opened) = exchange.opened.take() {
         client.lifeline.hand_over(Tunnel::new(*opened, exchange));
         return response;

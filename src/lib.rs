@@ -27,6 +27,7 @@ pub mod log;
 pub mod metrics;
 pub mod outbound;
 pub mod rates;
+pub mod traces;
 
 // The only SQL.
 pub mod store;

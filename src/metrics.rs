@@ -263,6 +263,10 @@ pub struct SharedMetrics {
     pub tls_reloads: Counter,
     /// Times that some of them could not be used.
     pub tls_reload_failures: Counter,
+    /// Spans that whoever collects them has.
+    pub spans_exported: Counter,
+    /// Spans that got lost.
+    pub spans_dropped: Counter,
     /// Panics in request handlers, each of which was one request's 500.
     pub panics: Counter,
     addresses: Mutex<Vec<Arc<AddressMetrics>>>,

@@ -58,6 +58,21 @@ fn check_answers_78_with_one_line_for_each_problem() {
         ),
         ("[server]\ntrusted_proxies = [\"10.0.0.0/99\"]", &["gateway.toml: server.trusted_proxies: "]),
         ("[cache]\nttll = \"5s\"", &["gateway.toml: cache.ttll: unknown key; did you mean `ttl`?"]),
+        ("[trace]\nsample = 1.5", &["gateway.toml: trace.sample: must be a number from 0.0, none, to 1.0, all"]),
+        ("[trace]\notlp_url = \"http://127.0.0.1:4318\"", &["gateway.toml: trace.otlp_url: needs traceparent = "]),
+        (
+            "[trace]\ntraceparent = \"restart\"\notlp_url = \"http://otlp.test\"\notlp_headers = { key = \"x\" }",
+            &["gateway.toml: trace.otlp_url: must be https: "],
+        ),
+        (
+            "[trace]\ntraceparent = \"on\"\nsample = \"1\"\notlp_url = \"otlp.test\"\notlp_headers = { host = \"x\" }",
+            &[
+                "gateway.toml: trace.traceparent: \"on\" is none of \"off\", \"continue\", \"restart\"",
+                "gateway.toml: trace.sample: ",
+                "gateway.toml: trace.otlp_url: \"otlp.test\" is neither http nor https; write \"http://127.0.0.1:4318\"",
+                "gateway.toml: trace.otlp_headers: \"host\" is the gateway's own to say",
+            ],
+        ),
         (
             "[store]\nurl = { file = \"/does/not/exist\" }",
             &[

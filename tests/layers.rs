@@ -17,7 +17,7 @@ use source::{arrows, climbs, production_lines, without_comments_and_strings};
 const LAYERS: [&[&str]; 9] = [
     &["clock", "error", "token", "user_agent", "session", "policy"],
     &["http", "jwt"],
-    &["config", "metrics", "log", "deadline", "outbound", "keyring", "rates"],
+    &["config", "metrics", "log", "deadline", "outbound", "keyring", "rates", "traces"],
     &["store"],
     &["sessions"],
     &["api", "login"],

@@ -10,12 +10,14 @@ use crate::config::Config;
 use crate::gate::{Assertions, Current, Gate, Pool, Upstreams};
 use crate::metrics::SharedMetrics;
 use crate::sessions::Sessions;
+use crate::traces::Traces;
 
 /// What has to be known to put other settings in place.
 #[derive(Debug)]
 pub(super) struct Reloading {
     sessions: Sessions,
     shared: Arc<SharedMetrics>,
+    traces: Arc<Traces>,
     /// Of each worker.
     gates: Vec<Arc<Current>>,
     tasks_stopping: watch::Receiver<bool>,
@@ -35,11 +37,12 @@ impl Reloading {
         config: Arc<Config>,
         sessions: Sessions,
         shared: Arc<SharedMetrics>,
+        traces: Arc<Traces>,
         gates: Vec<Arc<Current>>,
         stop_watching: watch::Sender<bool>,
         tasks_stopping: watch::Receiver<bool>,
     ) -> Self {
-        Self { sessions, shared, gates, tasks_stopping, running: Mutex::new(Running { config, stop_watching }) }
+        Self { sessions, shared, traces, gates, tasks_stopping, running: Mutex::new(Running { config, stop_watching }) }
     }
 
     /// Counts settings that could not be put in place.
@@ -82,11 +85,13 @@ impl Reloading {
                 metrics: old.metrics.clone(),
                 shared: old.shared.clone(),
                 access: old.access.clone(),
+                traces: old.traces.clone(),
                 memo: old.memo.clone(),
                 generation: old.generation + 1,
             });
             old.pool.close();
         }
+        self.traces.adopt(&config.trace);
         running.stop_watching.send_replace(true);
         if config.max_sessions.enforce_on_reload {
             let limits = config.max_sessions.clone();

@@ -11,7 +11,7 @@ use http::header::HeaderName;
 use super::reader::{Table, list, text};
 use super::{
     AccessLog, CacheSettings, Config, LogFormat, LogSettings, MaxSessions, Service, StorePlace, StoreSettings,
-    TokenSettings, admin, assertion, audit, compat, hearing, jwt, limits, server, session, upstream,
+    TokenSettings, admin, assertion, audit, compat, hearing, jwt, limits, server, session, trace, upstream,
 };
 use crate::http::cookie::{self, SameSite};
 use crate::http::{credential, identity};
@@ -58,6 +58,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
     let store = store(root.table("store"));
     let audit = audit::read(root.table("audit"));
     let log = log(root.table("log"));
+    let trace = trace::read(root.table("trace"));
     drop(root);
     if upstreams.len() != expected {
         return None;
@@ -81,6 +82,7 @@ pub(super) fn read(mut root: Table) -> Option<Config> {
         services,
         compat,
         log,
+        trace,
     })
 }
 

@@ -216,6 +216,13 @@ fn cases() -> Vec<Case> {
         ("log.format", "[log]\nformat = \"json\"", shows!(|c| c.log.format), "Json"),
         ("log.access", "[log]\naccess = \"./access.log\"", shows!(|c| c.log.access.clone()), "File(\"./access.log\")"),
         ("log.query", "[log]\nquery = true", shows!(|c| c.log.query), "true"),
+        ("trace.traceparent", "[trace]\ntraceparent = \"restart\"", shows!(|c| c.trace.parent), "Restart"),
+        ("trace.sample", "[trace]\nsample = 1", shows!(|c| c.trace.sample), "Sample { below: 72057594037927936 }"),
+        ("trace.request_id", "[trace]\nrequest_id = true", shows!(|c| c.trace.request_id), "true"),
+        ("trace.otlp_url", "[trace]\ntraceparent = \"restart\"\notlp_url = \"http://127.0.0.1:4318\"", shows!(|c| c.trace.collector.as_ref().map(|to| to.url.path.clone())), "Some(\"/v1/traces\")"),
+        ("trace.otlp_headers", "[trace]\ntraceparent = \"restart\"\notlp_url = \"http://127.0.0.1:4318\"\notlp_headers = { Api-Key = \"x\" }", shows!(|c| c.trace.collector.as_ref().map(|to| to.headers.clone())), "Some([(\"api-key\", Sensitive)])"),
+        ("trace.otlp_service", "[trace]\ntraceparent = \"restart\"\notlp_url = \"http://127.0.0.1:4318\"\notlp_service = \"shop\"", shows!(|c| c.trace.collector.as_ref().map(|to| to.service.clone())), "Some(\"shop\")"),
+        ("trace.otlp_user", "[trace]\ntraceparent = \"restart\"\notlp_url = \"http://127.0.0.1:4318\"\notlp_user = true", shows!(|c| c.trace.collector.as_ref().map(|to| to.user)), "Some(true)"),
         ("upstream[0].name", "{upstream}\nname = \"wiki\"", shows!(|c| upstream(c).name.clone()), "\"wiki\""),
         ("upstream[0].hosts", "{upstream}\nhosts = [\"a.test\", \"*.b.test\"]", shows!(|c| upstream(c).hosts.len()), "2"),
         ("upstream[0].url", "[[upstream]]\nurl = \"http://app.test\"", shows!(|c| upstream(c).addresses.first().map(ToString::to_string)), "Some(\"app.test:80\")"),
@@ -321,6 +328,7 @@ fn every_known_key_has_a_case() {
         "jwt",
         "signing",
         "log",
+        "trace",
     ];
     let mut toml = format!("{odd}\n");
     for table in tables {

@@ -14,7 +14,6 @@ use super::exchange::Exchange;
 use super::upstream::Answering;
 use crate::error::{Code, Problem, causes};
 use crate::http::forwarding;
-use crate::http::trace_context::Rewritten;
 
 /// The cause of a body's failure.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -97,8 +96,9 @@ impl Body for RequestBody {
                 match frame {
                     Some(Ok(frame)) => Poll::Ready(Some(Ok(match frame.into_trailers() {
                         Ok(mut trailers) => {
-                            let names = &this.client.gate.config.identity;
-                            forwarding::trailers_to_upstream(&mut trailers, names, Rewritten::default());
+                            let config = &this.client.gate.config;
+                            let rewritten = config.trace.rewritten();
+                            forwarding::trailers_to_upstream(&mut trailers, &config.identity, rewritten);
                             Frame::trailers(trailers)
                         }
                         Err(data) => data,

@@ -1,5 +1,7 @@
 //! What is remembered of a request until its response has gone: for the access log and the figures.
 
+mod traced;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,6 +11,7 @@ use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, request};
 
+use self::traced::Traced;
 use super::Gate;
 use super::client::Client;
 use super::streams::{self, Kind, Watched};
@@ -91,6 +94,7 @@ pub struct Exchange {
     pub(super) ends_sessions: bool,
     /// Why the response was cut.
     pub(super) cut: Option<Cut>,
+    traced: Option<Arc<Traced>>,
     watched: Option<Watched>,
     received: Option<u64>,
     sent_upstream: Option<Uptime>,
@@ -120,6 +124,7 @@ impl Exchange {
             events: false,
             ends_sessions: false,
             cut: None,
+            traced: None,
             watched: None,
             received: None,
             sent_upstream: None,
@@ -257,6 +262,7 @@ impl Exchange {
             metrics.duration.observe(duration);
         }
         self.client.phases.response_ended();
+        self.record(duration, cut);
         let Some(log) = &gate.access else { return };
         let target = self
             .target
@@ -277,6 +283,8 @@ impl Exchange {
             complete,
             cut: cut.map(Cut::name),
             received: self.received,
+            request_id: self.traced.as_ref().and_then(|traced| traced.request_id()),
+            trace: self.traced.as_ref().and_then(|traced| traced.trace()),
         });
     }
 }

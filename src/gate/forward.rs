@@ -65,7 +65,9 @@ pub(super) async fn to(
     let session = permit.session().map(Arc::as_ref);
     let assertion = assertion::of_request(&client.gate, place, permit, &parts.method, &target, exchange)?;
     let names = &client.gate.config.identity;
-    let telling = Telling { origin, host: host.as_ref(), names, session, assertion: assertion.as_deref(), known: None };
+    let traced = exchange.goes_to(place.index);
+    let (assertion, known) = (assertion.as_deref(), traced.as_ref().map(|traced| &traced.known));
+    let telling = Telling { origin, host: host.as_ref(), names, session, assertion, known };
     let (addressed, names_address) = match &host {
         Some(host) if place.upstream.preserve_host => (host, false),
         // Also for an HTTP/1.0 client that named none.

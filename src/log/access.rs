@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::config::{AccessLog, LogFormat};
+use crate::http::trace_context::TraceId;
 use crate::metrics::SharedMetrics;
 use crate::session::Session;
 
@@ -55,6 +56,10 @@ pub struct Line<'a> {
     pub cut: Option<&'a str>,
     /// Bytes that came from the client on a connection that was handed over to it.
     pub received: Option<u64>,
+    /// The request's id.
+    pub request_id: Option<&'a str>,
+    /// The trace that it is part of.
+    pub trace: Option<TraceId>,
 }
 
 /// The writer thread's end: handed to workers, and joined when the gateway stops.
@@ -219,6 +224,15 @@ fn write_text(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
         out.extend_from_slice(b" session=");
         out.extend_from_slice(session.identity.session());
     }
+    // Of letters, digits and three marks.
+    if let Some(id) = line.request_id {
+        out.extend_from_slice(b" id=");
+        out.extend_from_slice(id.as_bytes());
+    }
+    if let Some(trace) = line.trace {
+        out.extend_from_slice(b" trace=");
+        out.extend_from_slice(&trace.hex());
+    }
     out.extend_from_slice(b" verdict=");
     out.extend_from_slice(line.verdict.as_bytes());
     if !line.complete {
@@ -256,6 +270,14 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
         out.extend_from_slice(b",\"user\":");
         quoted(out, &session.identity.user_text());
         let _ = write!(out, ",\"session\":\"{}\"", session.id);
+    }
+    if let Some(id) = line.request_id {
+        let _ = write!(out, ",\"id\":\"{id}\"");
+    }
+    if let Some(trace) = line.trace {
+        out.extend_from_slice(b",\"trace\":\"");
+        out.extend_from_slice(&trace.hex());
+        out.push(b'"');
     }
     let _ = write!(out, ",\"verdict\":\"{}\"", line.verdict);
     if !line.complete {
@@ -343,6 +365,8 @@ mod tests {
             complete: true,
             cut: None,
             received: None,
+            request_id: None,
+            trace: None,
         }
     }
 
@@ -387,6 +411,16 @@ mod tests {
         assert!(log.ends_with("bytes=17 bytes_in=5 verdict=forwarded aborted=true cut=session_revoked\n"), "{log}");
         let log: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, &[cut()])).unwrap();
         assert_eq!((&log["bytes_in"], &log["cut"]), (&5.into(), &"session_revoked".into()));
+    }
+
+    #[test]
+    fn an_id_and_a_trace_stand_in_front_of_the_verdict() {
+        let known = || Line { request_id: Some("a.b-1"), trace: TraceId::new(0xab), ..line("/a") };
+        let trace = format!("{:032x}", 0xab);
+        let log = logged(LogFormat::Text, &[known()]);
+        assert!(log.ends_with(&format!("bytes=17 id=a.b-1 trace={trace} verdict=forwarded\n")), "{log}");
+        let log: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, &[known()])).unwrap();
+        assert_eq!((&log["id"], &log["trace"]), (&"a.b-1".into(), &trace.into()));
     }
 
     #[test]

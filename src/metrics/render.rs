@@ -204,6 +204,10 @@ impl Page {
             self.line("gateway_tls_reloads_total", &[("result", result)], counter.get());
         }
         self.counter("gateway_assertions_signed_total", "Assertions signed for applications.", &shared.assertions);
+        self.head("gateway_spans_total", "counter", "Spans of sampled requests, by what became of them.");
+        for (result, counter) in [("exported", &shared.spans_exported), ("dropped", &shared.spans_dropped)] {
+            self.line("gateway_spans_total", &[("result", result)], counter.get());
+        }
         self.counter("gateway_panics_total", "Panics in request handlers.", &shared.panics);
         for (name, help, gauge) in [
             ("gateway_store_up", "1 while the store answers.", &shared.store_up),

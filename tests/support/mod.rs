@@ -6,6 +6,7 @@
 //! - [`client`]: a client that sends exactly what it is told and reads whole responses.
 //! - [`http2`]: a client of HTTP/2, and [`http2_app`]: an application that speaks it.
 //! - [`authority`]: somebody who issues certificates, and [`tls`]: a client that checks them.
+//! - [`collector`]: somebody who collects spans.
 //! - [`issuer`]: somebody who signs tokens, with a library that is not ours.
 //! - [`link`]: a link to a server that can be cut.
 //! - [`postgres`]: a throw-away PostgreSQL server.
@@ -19,6 +20,7 @@
 
 pub mod authority;
 pub mod client;
+pub mod collector;
 pub mod database;
 pub mod frames;
 pub mod gateway;
