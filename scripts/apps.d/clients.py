@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from processes import here
+from spa import PLAIN_COOKIE
 
 UPSTREAM = """
   [[upstream.route]]
@@ -25,12 +26,6 @@ UPSTREAM = """
   [[upstream.login]]
   path = "/login"
   user = { header = "X-Session-User" }
-"""
-# Without TLS the cookie cannot be Secure.
-PLAIN_COOKIE = """
-[token]
-cookie = "session"
-cookie_secure = false
 """
 
 
@@ -150,6 +145,7 @@ def chromium(report, processes, port):
         report.say("     Chromium is not installed: not tried")
         return
     report.say(f"     {subprocess.check_output([program, '--version'], text=True).strip()}")
+    # Without TLS the cookie cannot be Secure.
     gateway = processes.gateway(port, UPSTREAM, PLAIN_COOKIE)
     quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
     profile = f"--user-data-dir={processes.directory / 'chromium'}"
