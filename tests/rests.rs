@@ -8,6 +8,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::gateway::Gateway;
+use support::http2_app::Http2App;
 use support::upstream::{Reaction, Upstream, response};
 
 /// Everybody may pass; these lines stand under `[server]`.
@@ -102,4 +103,52 @@ fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
     assert_eq!(slow.take(8 << 20).len(), 8 << 20);
     slow.send(GET);
     assert_eq!(slow.read("GET").status, 200);
+}
+
+#[test]
+fn what_came_behind_a_request_while_it_was_served_is_not_lost_in_a_rest() {
+    let upstream = Upstream::start(|request| Reaction::Send(response("200 OK", "", request.target())));
+    let gateway = Gateway::start(&upstream.url(), &open(""));
+    let (mut connection, mut other) = (gateway.connect(), gateway.connect());
+    let pad = "p".repeat(7_000);
+    connection.send(format!("{GET}GET /next HTTP/1.1\r\nHost: app.test\r\nX-Pad: {pad}"));
+    assert_eq!(connection.read("GET").text(), "/");
+    other.send(GET);
+    assert_eq!(other.read("GET").text(), "/");
+    // Another one's rest is the measure of time.
+    gateway.until_metric("gateway_connections_open", 2.0);
+    while gateway.metric("gateway_connections_resting") < 1.0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    connection.send("q\r\n\r\n");
+    assert_eq!(connection.read("GET").text(), "/next");
+    assert_eq!(upstream.last().header("x-pad").map(str::len), Some(7_001));
+}
+
+#[test]
+fn the_rest_of_a_body_that_nobody_reads_is_never_taken_for_a_request() {
+    // It answers at once, reads nothing, and leaves the stream as it is.
+    let app = Http2App::start(|mut exchange| async move {
+        exchange.answer(200, &[], b"early")?;
+        std::future::pending().await
+    });
+    let settings = format!(
+        "[server]\nworkers = 1\n[[upstream]]\nurl = \"{}\"\nprotocol = \"http2\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n",
+        app.url()
+    );
+    let gateway = Gateway::start("", &settings);
+    let mut connection = gateway.connect();
+    // More than the application's window, so that some of it is still on its way.
+    let length = 300_000;
+    connection.send(format!("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {length}\r\n\r\n"));
+    connection.try_send("x".repeat(100_000));
+    assert_eq!(connection.read("POST").text(), "early");
+    let mut other = gateway.connect();
+    other.send(GET);
+    assert_eq!(other.read("GET").text(), "early");
+    rest(&gateway, 1.0);
+    connection.try_send("GET /smuggled HTTP/1.1\r\nHost: app.test\r\n\r\n".repeat(5_000));
+    // Whatever becomes of the connection, nothing of that is answered.
+    assert!(connection.try_read("GET").is_none());
+    assert!(app.received().iter().all(|received| received.uri.path() == "/"), "{:?}", app.received());
 }

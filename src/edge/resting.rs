@@ -3,9 +3,9 @@
 //! Most connections of most clients are like this most of the time, and what serving a request needs (hyper's buffers, the room of
 //! a request) is several times as large as what is left.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -43,7 +43,15 @@ where
     match first.await {
         Ok(first) if first.is_empty() => {
             // Nobody waits for anything: an error would change nothing.
-            let _ = transport.shutdown().await;
+            let mut closing = pin!(transport.shutdown());
+            poll_fn(|cx| {
+                // A client that takes nothing does not keep it; while it lingers, that has a limit of its own.
+                if !client.phases.is_lingering() && client.phases.poll_connection_limit(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                closing.as_mut().poll(cx).map(drop)
+            })
+            .await;
             Some(Ended::ByProtocol(Ok(())))
         }
         Ok(first) => {

@@ -46,7 +46,9 @@ impl<T> Watched<T> {
 
     /// Hands these bytes over first: they were read before.
     pub(super) fn put_back(&mut self, bytes: Bytes) {
-        self.ahead = bytes;
+        // They were read before what waits here.
+        self.ahead =
+            if self.ahead.is_empty() { bytes } else { [bytes, std::mem::take(&mut self.ahead)].concat().into() };
     }
 
     /// What the bytes go over, no longer watched, and those that were read from it before: `taken` by the protocol, or still

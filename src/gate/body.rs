@@ -30,6 +30,7 @@ pub struct RequestBody {
 impl RequestBody {
     /// The body of a request of `client`.
     pub fn new(rest: Incoming, client: Arc<Client>) -> Self {
+        client.phases.body_is_open(!rest.is_end_stream());
         Self { seen: Bytes::new(), rest, finished: false, client }
     }
 
@@ -106,6 +107,7 @@ impl Body for RequestBody {
                     Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
                     None => {
                         this.finished = true;
+                        this.client.phases.body_is_open(false);
                         Poll::Ready(None)
                     }
                 }
@@ -124,7 +126,12 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if !self.finished && !self.rest.is_end_stream() {
+        if self.finished {
+            return;
+        }
+        if self.rest.is_end_stream() {
+            self.client.phases.body_is_open(false);
+        } else {
             self.client.phases.body_left();
         }
     }

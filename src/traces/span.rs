@@ -24,8 +24,8 @@ pub struct Span {
     pub began: Timestamp,
     /// From there to the end of its response.
     pub duration: Duration,
-    /// Its method.
-    pub method: Method,
+    /// Its method; `None` for one that is too long to be kept.
+    pub method: Option<Method>,
     /// Its path, without the query.
     pub path: String,
     /// The status of the response; `None` when there was none.
@@ -67,6 +67,13 @@ impl Span {
         1 + u64::from(self.call.is_some())
     }
 
+    /// A method, if it may be one that has a name in spans.
+    pub fn method(whole: &Method) -> Option<Method> {
+        const LONGEST: usize = 16;
+
+        (whole.as_str().len() <= LONGEST).then(|| whole.clone())
+    }
+
     /// A text of a client's, as far as it is kept.
     pub fn text(whole: &str) -> String {
         let end = (0..=LONGEST_TEXT.min(whole.len())).rev().find(|at| whole.is_char_boundary(*at)).unwrap_or(0);
@@ -85,7 +92,7 @@ pub(super) mod tests {
             parent: None,
             began: Timestamp::from_millis(1_763_656_204_250),
             duration: Duration::from_micros(1_500),
-            method: Method::GET,
+            method: Some(Method::GET),
             path: "/a".to_owned(),
             status: Some(200),
             client: Some("192.0.2.7".parse().unwrap()),

@@ -165,3 +165,34 @@ fn clients_that_take_nothing_do_not_hold_up_the_others() {
     assert_eq!(app.connections(), 1);
     drop(stalled);
 }
+
+#[test]
+fn uploads_that_the_application_never_takes_are_reset_with_their_response_and_hold_up_nobody() {
+    let (told, was_told) = std::sync::mpsc::channel();
+    let app = Http2App::start(move |mut exchange| {
+        let told = told.clone();
+        async move {
+            if exchange.received.uri.path() == "/small" {
+                return exchange.answer(200, &[], b"small");
+            }
+            // It reads nothing of what it is sent.
+            let mut stream = exchange.respond.send_response(head(200, &[]), false)?;
+            stream.send_data(Bytes::from_static(b"x"), false)?;
+            let reason = std::future::poll_fn(|cx| stream.poll_reset(cx)).await?;
+            told.send(reason).unwrap();
+            Ok(())
+        }
+    });
+    let gateway = gateway(&app);
+    let token = gateway.login("ann").token;
+    let mut client = Client::open(gateway.address);
+    for _ in 0..3 {
+        let (response, mut upload) = client.begin(client.request("POST", "/stuck", &token), false);
+        upload.send_data(Bytes::from(vec![b'u'; 400_000]), false).unwrap();
+        let mut response = wait(response).unwrap();
+        assert_eq!(wait(response.body_mut().data()).unwrap().unwrap(), "x");
+        upload.send_reset(h2::Reason::CANCEL);
+        assert_eq!(was_told.recv_timeout(Duration::from_secs(10)).unwrap(), h2::Reason::CANCEL);
+    }
+    assert_eq!(gateway.get_as(&token, "/small").text(), "small");
+}

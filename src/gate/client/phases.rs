@@ -26,6 +26,8 @@ pub struct Phases {
     awaiting_body: AtomicBool,
     /// Whether bytes that are to be written do not go out.
     stuck: AtomicBool,
+    /// Whether somebody still reads the request's body, after the response too.
+    body_open: AtomicBool,
     body_left: AtomicBool,
     response_timeout: AtomicU64,
     header_timeout: Duration,
@@ -71,6 +73,7 @@ impl Phases {
             phase: AtomicU8::new(FRESH),
             awaiting_body: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
+            body_open: AtomicBool::new(false),
             body_left: AtomicBool::new(false),
             response_timeout: AtomicU64::new(0),
             header_timeout: server.header_timeout,
@@ -177,15 +180,21 @@ impl Phases {
 
     fn idles(&self) {
         self.phase.store(IDLE, Ordering::Relaxed);
-        let stuck = self.stuck.load(Ordering::Relaxed);
-        self.connection.arm(if stuck { self.idle_timeout } else { REST.min(self.idle_timeout) });
+        self.connection.arm(if self.may_rest() { REST.min(self.idle_timeout) } else { self.idle_timeout });
+    }
+
+    /// Whether nothing of a request or its response is still on its way: what would be forgotten of it in a rest would be taken
+    /// for the next request.
+    fn may_rest(&self) -> bool {
+        !self.stuck.load(Ordering::Relaxed)
+            && !self.body_open.load(Ordering::Relaxed)
+            && !self.body_left.load(Ordering::Relaxed)
     }
 
     /// The limit of the connection has passed. Whether that was the moment after which it rests, and not the end of its time,
     /// which then goes on.
     pub fn begins_to_rest(&self) -> bool {
-        // Whoever does not take what is to be written has all his time by now.
-        let idles = self.phase.load(Ordering::Relaxed) == IDLE && !self.stuck.load(Ordering::Relaxed);
+        let idles = self.phase.load(Ordering::Relaxed) == IDLE && self.may_rest();
         let rests = idles && self.idle_timeout > REST && self.is(Kind::Connection);
         if rests {
             self.phase.store(RESTING, Ordering::Relaxed);
@@ -247,8 +256,14 @@ impl Phases {
         }
     }
 
+    /// The request has a body, which somebody is going to read; or it was read to its end.
+    pub(in crate::gate) fn body_is_open(&self, open: bool) {
+        self.body_open.store(open, Ordering::Relaxed);
+    }
+
     /// Nobody will read the rest of the request's body.
     pub(in crate::gate) fn body_left(&self) {
+        self.body_open.store(false, Ordering::Relaxed);
         self.body_left.store(true, Ordering::Relaxed);
     }
 

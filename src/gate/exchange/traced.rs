@@ -96,7 +96,7 @@ impl Exchange {
             parent: traced.parent,
             began: self.began.wall,
             duration,
-            method: self.method.clone(),
+            method: Span::method(&self.method),
             path: Span::text(self.target.as_ref().map_or("", |target| target.path())),
             status: (self.verdict != Verdict::Abandoned).then_some(self.status),
             client: self.caller,

@@ -81,7 +81,7 @@ pub(in crate::gate) enum BodyFailure {
     Malformed(#[from] Malformed),
     /// Its stream was reset, or the connection with it.
     #[error("the application ended the stream")]
-    Reset(#[from] hyper::Error),
+    Reset(#[from] h2::Error),
 }
 
 impl Connection {

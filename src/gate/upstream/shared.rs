@@ -1,24 +1,25 @@
 //! Connections that carry many requests at a time: HTTP/2 with an application (RFC 9113).
 //!
-//! hyper keeps the protocol. A connection has a task of its own, on the worker that opened it; a request is a stream of one of
-//! the worker's connections. Bodies go both ways at once, and trailers with them, which is all that gRPC asks for.
+//! h2, the library under hyper, keeps the protocol. A connection has a task of its own, on the worker that opened it; a request is a
+//! stream of one of the worker's connections, driven by whoever waits for it (hyper's own client sends a body from a task that
+//! nobody can end, so that a stream whose application takes nothing would stay for good). Bodies go both ways at once, and trailers with them, which is all that gRPC asks for.
 
 mod link;
 mod stream;
 
-use std::error::Error;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 
+use h2::RecvStream;
 use http::{Response, StatusCode, Version};
-use hyper::body::Incoming;
+use http_body::Body;
 
 use self::link::Link;
 pub(super) use self::link::Links;
 pub(super) use self::stream::Stream;
-use self::stream::{Upload, Uploading};
+use self::stream::Upload;
 use super::answering::Answering;
 use super::choose::Tried;
 use super::connection::Failure;
@@ -77,7 +78,7 @@ pub(super) async fn send(
                 standing.reached();
                 let (head, body) = response.into_parts();
                 let pause = Pause::new(&gate.deadlines, settings.body_timeout);
-                let stream = Stream { body, upload, pause, _using: using, _request: link.into_request() };
+                let stream = Stream::new(&head.headers, (body, upload), pause, (using, link.into_request()));
                 return Ok((Response::from_parts(head, ()), Answering::Shared(Box::new(stream))));
             }
             Err(Trouble::Untouched) if !is_new && !repeated => {
@@ -92,7 +93,7 @@ pub(super) async fn send(
     }
 }
 
-/// Sends a request and waits for the head of its response. A body that was not sent is put back.
+/// Sends a request and waits for the head of its response. A body that was not touched stays where it is.
 ///
 /// Cancel safety: dropping this resets the stream.
 async fn exchange(
@@ -100,53 +101,43 @@ async fn exchange(
     link: &mut Link,
     outgoing: &mut Outgoing,
     scheme: Scheme,
-) -> Result<(Response<Incoming>, Uploading), Trouble> {
+) -> Result<(Response<RecvStream>, Upload), Trouble> {
     let broke = |error: io::Error| Trouble::Failed(Failure::Broke(error));
     let head = http2::request(&outgoing.head, scheme)
         .ok_or_else(|| broke(io::Error::other("the request has no form in HTTP/2")))?;
+    let bodiless = outgoing.body.as_ref().is_none_or(Body::is_end_stream);
     // What has no body and changes nothing may be sent once more, should the application say that it did not look at it.
-    let is_repeatable = outgoing.body.is_none() && head.method().is_safe();
-    let (upload, uploading) = Upload::new(outgoing.body.take());
-    let mut sending = pin!(link.sender.try_send_request(head.map(|()| upload)));
-    let sent = poll_fn(|cx| match sending.as_mut().poll(cx) {
-        Poll::Pending => client.phases.poll_response_limit(cx).map(|waiting_for_client| {
-            Err(Trouble::Failed(if waiting_for_client { Failure::ClientStalled } else { Failure::TimedOut }))
-        }),
-        Poll::Ready(sent) => Poll::Ready(sent.map_err(|mut error| {
-            if let Some(request) = error.take_message() {
-                outgoing.body = request.into_body().take_back();
-                return Trouble::Untouched;
-            }
-            let error = error.into_error();
-            if is_repeatable && is_refused(&error) {
-                return Trouble::Untouched;
-            }
-            if uploading.is_broken() {
-                return Trouble::Failed(Failure::ClientBroke(error.into()));
-            }
-            broke(io::Error::other(error))
-        })),
+    let is_repeatable = bodiless && head.method().is_safe();
+    // An error is a connection that takes no more requests.
+    let (mut response, stream) = link.sender.send_request(head, bodiless).map_err(|_| Trouble::Untouched)?;
+    let body = outgoing.body.take().filter(|_| !bodiless);
+    let mut upload = Upload::new(body, stream);
+    let answered = poll_fn(|cx| {
+        if let Poll::Ready(Err(cause)) = upload.poll(cx) {
+            return Poll::Ready(Err(Trouble::Failed(Failure::ClientBroke(cause))));
+        }
+        match Pin::new(&mut response).poll(cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(error)) if is_repeatable && is_refused(&error) => Poll::Ready(Err(Trouble::Untouched)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(broke(io::Error::other(error)))),
+            Poll::Pending => client.phases.poll_response_limit(cx).map(|waiting_for_client| {
+                Err(Trouble::Failed(if waiting_for_client { Failure::ClientStalled } else { Failure::TimedOut }))
+            }),
+        }
     });
-    let mut response = sent.await?;
+    let mut response = answered.await?;
     // There is no such switch in HTTP/2 (RFC 9113 section 8.6).
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Trouble::Failed(Failure::Malformed(Malformed::Head)));
     }
     *response.version_mut() = Version::HTTP_11;
     http2::strip_hop_by_hop(response.headers_mut());
-    Ok((response, uploading))
+    Ok((response, upload))
 }
 
 /// Whether the application says that it has not looked at the request: it refused the stream, or was about to leave when the
 /// request came (RFC 9113 section 8.7).
-fn is_refused(error: &hyper::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-            return error.is_remote() && (refused || error.is_go_away());
-        }
-        cause = error.source();
-    }
-    false
+fn is_refused(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (refused || error.is_go_away())
 }

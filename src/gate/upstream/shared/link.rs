@@ -3,14 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::timeout;
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use h2::{Ping, PingPong};
+use tokio::time::{sleep, timeout};
 
-use super::stream::Upload;
 use crate::clock::{self, Uptime};
 use crate::error::causes;
 use crate::gate::upstream::connect;
@@ -25,7 +26,7 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
 /// What is held of a request's body that the application does not take.
 const SEND_BUFFER: usize = 64 * 1024;
-/// An application that has requests and says nothing is asked after so long whether it is there …
+/// An application that has requests is asked so often whether it is there …
 const PING: Duration = Duration::from_secs(20);
 /// … and has so long to say so.
 const PONG: Duration = Duration::from_secs(20);
@@ -42,7 +43,7 @@ pub(in crate::gate::upstream) struct Links {
 /// One connection. The last one of them that is dropped closes it, after the requests that are on their way.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
-    pub(super) sender: SendRequest<Upload>,
+    pub(super) sender: SendRequest<Bytes>,
     requests: Request,
     peer: Option<SocketAddr>,
     /// When it was in use last, in microseconds of uptime.
@@ -90,9 +91,11 @@ impl Links {
     fn take(&self) -> Option<Link> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let open = open.as_mut()?;
-        open.retain(|link| !link.sender.is_closed());
+        open.retain(Link::is_open);
         // It is counted as it is cloned, under the lock.
-        open.iter().find(|link| link.requests() < MOST_REQUESTS).cloned()
+        let link = open.iter().find(|link| link.has_room()).cloned()?;
+        link.used.store(clock::uptime().as_micros(), Ordering::Relaxed);
+        Some(link)
     }
 
     /// Lets go of those that have not been used for too long, and of those to where a name leads no more.
@@ -109,7 +112,7 @@ impl Links {
                 link.used.store(now.as_micros(), Ordering::Relaxed);
             }
             let rested = now.since(Uptime::from_micros(link.used.load(Ordering::Relaxed)));
-            !link.sender.is_closed() && rested < keep_alive && link.peer.is_none_or(&leads_there)
+            link.is_open() && rested < keep_alive && link.peer.is_none_or(&leads_there)
         });
     }
 
@@ -120,6 +123,17 @@ impl Links {
 }
 
 impl Link {
+    /// Whether the application takes requests on it, as far as is known: it is there, and did not say goodbye.
+    fn is_open(&self) -> bool {
+        // Only a handle that has just sent a request would wait here.
+        !matches!(self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
+    }
+
+    /// Whether another request would not have to wait for one of the others to end.
+    fn has_room(&self) -> bool {
+        self.requests() < MOST_REQUESTS.min(self.sender.current_max_send_streams().max(1))
+    }
+
     /// How many requests are on their way on it, besides what is kept.
     fn requests(&self) -> usize {
         Arc::strong_count(&self.requests) - 1
@@ -133,23 +147,40 @@ impl Link {
 
 async fn open(application: &Application, at: usize, longest: Duration) -> io::Result<Link> {
     let (stream, peer) = connect::open(application, at, longest).await?;
-    let (sender, connection) = Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
+    let (sender, mut connection) = Builder::new()
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(response::MAX_HEAD).unwrap_or(u32::MAX))
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG)
-        .handshake(TokioIo::new(stream))
+        .max_send_buffer_size(SEND_BUFFER)
+        .handshake(stream)
         .await
         .map_err(io::Error::other)?;
-    let upstream = application.settings.name.clone();
+    let requests = Arc::new(());
+    let (upstream, pings, busy) =
+        (application.settings.name.clone(), connection.ping_pong(), Arc::downgrade(&requests));
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(upstream, error = causes(&error), "a connection to the application ended");
+        tokio::select! {
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!(upstream, error = causes(&error), "a connection to the application ended");
+            },
+            // Dropping the connection ends its requests.
+            () = falls_silent(pings, busy) => tracing::warn!(upstream, "the application does not answer a ping: its connection is closed"),
         }
     });
     let used = Arc::new(AtomicU64::new(clock::uptime().as_micros()));
-    Ok(Link { sender, requests: Arc::new(()), peer, used })
+    Ok(Link { sender, requests, peer, used })
+}
+
+/// Ready when an application that has requests does not say that it is there.
+async fn falls_silent(pings: Option<PingPong>, busy: Weak<()>) {
+    // There is always one, for the first who asks.
+    let Some(mut pings) = pings else { return std::future::pending().await };
+    loop {
+        sleep(PING).await;
+        // The one is what is kept.
+        if busy.strong_count() > 1 && !matches!(timeout(PONG, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+            return;
+        }
+    }
 }

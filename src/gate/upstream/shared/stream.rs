@@ -1,14 +1,16 @@
 //! One request and its response on a connection that carries others too.
+//!
+//! Whoever waits for the response, or for a piece of its body, sends the request's body on as it polls. So all of a stream is in
+//! one hand, and h2 resets it when that lets go before its end.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use h2::{Reason, RecvStream, SendStream};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body::{Body as _, Frame};
 
 use super::link::Request;
 use crate::gate::body::{Cause, RequestBody};
@@ -17,124 +19,158 @@ use crate::gate::upstream::pause::Pause;
 use crate::gate::upstream::pool::Use;
 use crate::http::http2;
 
-/// How far a request's body is: the connection's task sends it, whoever waits for the response wants to know.
-#[derive(Debug, Default)]
-struct Progress {
-    over: AtomicBool,
-    broke: AtomicBool,
-    abandoned: AtomicBool,
-    sender: AtomicWaker,
-}
-
-/// The end of it that whoever waits for the response has. Dropping it abandons the body, or else the connection's task would
-/// send on what the client sends: neither of the two streams is reset before all of it is let go of.
-#[derive(Debug)]
-pub(super) struct Uploading(Arc<Progress>);
-
-impl Uploading {
-    /// Whether the client broke it off.
-    pub(super) fn is_broken(&self) -> bool {
-        self.0.broke.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Uploading {
-    fn drop(&mut self) {
-        self.0.abandoned.store(true, Ordering::Release);
-        self.0.sender.wake();
-    }
-}
-
 /// A request's body on its way.
 #[derive(Debug)]
 pub(super) struct Upload {
+    /// What the client still sends; `None` when all of it went out, or the application takes no more.
     body: Option<RequestBody>,
-    progress: Arc<Progress>,
+    /// What of it waits for room.
+    piece: Bytes,
+    stream: SendStream<Bytes>,
 }
 
 impl Upload {
-    pub(super) fn new(body: Option<RequestBody>) -> (Self, Uploading) {
-        let progress = Arc::new(Progress::default());
-        (Self { body, progress: progress.clone() }, Uploading(progress))
+    pub(super) const fn new(body: Option<RequestBody>, stream: SendStream<Bytes>) -> Self {
+        Self { body, piece: Bytes::new(), stream }
     }
 
-    /// The body, of which nothing was sent.
-    pub(super) fn take_back(mut self) -> Option<RequestBody> {
-        self.body.take()
+    const fn is_over(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// Sends on as much as goes now; ready when all of it is sent, or the application takes no more.
+    ///
+    /// # Errors
+    /// When the client breaks off: the stream is then reset.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        loop {
+            let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
+            if !self.piece.is_empty() {
+                let Some(room) = ready!(room(&mut self.stream, self.piece.len(), cx)) else {
+                    // What it has to say about that, the response says.
+                    self.body = None;
+                    return Poll::Ready(Ok(()));
+                };
+                let part = self.piece.split_to(room.min(self.piece.len()));
+                let last = self.piece.is_empty() && body.is_end_stream();
+                if self.stream.send_data(part, last).is_err() || last {
+                    self.body = None;
+                }
+                continue;
+            }
+            let trailers = match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        self.piece = data;
+                        continue;
+                    }
+                    Err(frame) => frame.into_trailers().ok(),
+                },
+                Some(Err(cause)) => {
+                    self.stream.send_reset(reason(&cause));
+                    self.body = None;
+                    return Poll::Ready(Err(cause));
+                }
+                None => None,
+            };
+            // An error is an application that takes no more.
+            let _ = match trailers {
+                Some(trailers) => self.stream.send_trailers(trailers),
+                None => self.stream.send_data(Bytes::new(), true),
+            };
+            self.body = None;
+        }
     }
 }
 
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = Cause;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        let this = self.get_mut();
-        let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        // Registered first, so that nothing is missed in between.
-        this.progress.sender.register(cx.waker());
-        if this.progress.abandoned.load(Ordering::Acquire) {
-            return Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL).into())));
+/// How much the application takes now of so many bytes; `None` when it takes no more at all.
+fn room(stream: &mut SendStream<Bytes>, wanted: usize, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+    stream.reserve_capacity(wanted);
+    // Only an increase is told, so what is there already is asked for first.
+    while stream.capacity() == 0 {
+        if !matches!(ready!(stream.poll_capacity(cx)), Some(Ok(_))) {
+            return Poll::Ready(None);
         }
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        if matches!(frame, Some(Err(_))) {
-            this.progress.broke.store(true, Ordering::Relaxed);
-        }
-        Poll::Ready(frame)
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
-    }
+    Poll::Ready(Some(stream.capacity()))
 }
 
-impl Drop for Upload {
-    fn drop(&mut self) {
-        self.progress.over.store(true, Ordering::Relaxed);
+/// With which code a client has broken off, if it said one.
+fn reason(cause: &Cause) -> Reason {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**cause);
+    while let Some(error) = cause {
+        if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+            return reason;
+        }
+        cause = error.source();
     }
+    Reason::CANCEL
 }
 
 /// A response whose body is still to come. Dropping it before its end resets the stream.
 #[derive(Debug)]
 pub(in crate::gate) struct Stream {
-    pub(super) body: Incoming,
-    pub(super) upload: Uploading,
-    pub(super) pause: Pause,
+    body: RecvStream,
+    remaining: Option<u64>,
+    upload: Upload,
+    pause: Pause,
     /// What counts it at its address,
-    pub(super) _using: Use,
+    _using: Use,
     /// and at its connection.
-    pub(super) _request: Request,
+    _request: Request,
 }
 
 impl Stream {
+    /// The body behind these headers.
+    pub(super) fn new(
+        headers: &HeaderMap,
+        (body, upload): (RecvStream, Upload),
+        pause: Pause,
+        (using, request): (Use, Request),
+    ) -> Self {
+        let stated = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let remaining = if body.is_end_stream() { Some(0) } else { stated };
+        Self { body, remaining, upload, pause, _using: using, _request: request }
+    }
+
     pub(in crate::gate::upstream) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            // While the client still sends, the application is not waited for alone.
-            if !self.upload.0.over.load(Ordering::Relaxed) {
-                return Poll::Pending;
+        // Whether the client breaks off shows in the response too: the stream is reset then.
+        let _ = self.upload.poll(cx);
+        let frame = match self.body.poll_data(cx) {
+            Poll::Ready(Some(Ok(data))) => {
+                let length = data.len();
+                self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length as u64));
+                // The next piece is asked for when this one is on its way, so the window is what a client may be behind.
+                Poll::Ready(self.body.flow_control().release_capacity(length).map(|()| Some(Frame::data(data))))
             }
-            ready!(self.pause.poll(cx));
-            return Poll::Ready(Some(Err(BodyFailure::Stalled)));
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
+            Poll::Ready(None) => self.body.poll_trailers(cx).map_ok(|trailers| {
+                trailers.map(|mut trailers| {
+                    http2::strip_hop_by_hop(&mut trailers);
+                    Frame::trailers(trailers)
+                })
+            }),
+            Poll::Pending => Poll::Pending,
         };
-        self.pause.moved();
-        Poll::Ready(frame.map(|frame| {
-            let mut frame = frame?;
-            if let Some(trailers) = frame.trailers_mut() {
-                http2::strip_hop_by_hop(trailers);
+        match frame {
+            Poll::Ready(frame) => {
+                self.pause.moved();
+                Poll::Ready(frame.map_err(BodyFailure::from).transpose())
             }
-            Ok(frame)
-        }))
+            // While the client still sends, the application is not waited for alone.
+            Poll::Pending if !self.upload.is_over() => Poll::Pending,
+            Poll::Pending => {
+                ready!(self.pause.poll(cx));
+                Poll::Ready(Some(Err(BodyFailure::Stalled)))
+            }
+        }
     }
 
     pub(in crate::gate::upstream) fn remaining(&self) -> Option<u64> {
-        self.body.size_hint().exact()
+        if self.body.is_end_stream() { Some(0) } else { self.remaining }
     }
 
     pub(in crate::gate::upstream) fn is_done(&self) -> bool {
