@@ -170,17 +170,11 @@ fn print(minute: usize, tally: &Tally, troubles: &[AtomicU64; 3], program: &Prog
 }
 
 fn open_connections(program: &Program) -> f64 {
-    figure(program, "gateway_connections_open")
+    program.ops_get("/metrics").figure("gateway_connections_open")
 }
 
 fn panics(program: &Program) -> f64 {
-    figure(program, "gateway_panics_total")
-}
-
-fn figure(program: &Program, name: &str) -> f64 {
-    let page = program.ops_get("/metrics");
-    let line = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("there is no figure {name}")).parse().unwrap()
+    program.ops_get("/metrics").figure("gateway_panics_total")
 }
 
 /// Resident memory in MiB.

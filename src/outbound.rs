@@ -13,15 +13,15 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::config::WebUrl;
+use crate::config::{WebUrl, system_roots};
 
 /// The largest head of a response.
 const LARGEST_HEAD: usize = 64 * 1024;
@@ -109,11 +109,9 @@ impl Caller {
 
 /// TLS with servers whose certificates the system trusts.
 fn trusting_the_system() -> Result<TlsConnector, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut tls = builder.with_root_certificates(roots).with_no_client_auth();
+    let mut tls = builder.with_root_certificates(system_roots()).with_no_client_auth();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(tls)))
 }

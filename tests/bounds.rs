@@ -5,6 +5,8 @@
 
 mod support;
 
+use support::gateway::open;
+
 #[path = "bounds/connections.rs"]
 mod connections;
 #[path = "bounds/idle.rs"]
@@ -13,12 +15,5 @@ mod idle;
 mod proxy;
 #[path = "bounds/rates.rs"]
 mod rates;
-
-/// Settings with which everybody may use the application; `server` stands under `[server]`.
-fn open(server: &str) -> String {
-    format!(
-        "[server]\n{server}\n[[upstream]]\nurl = \"{{upstream}}\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n"
-    )
-}
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";

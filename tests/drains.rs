@@ -13,18 +13,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use support::client::Connection;
-use support::gateway::Gateway;
+use support::gateway::{Gateway, open_with_one_worker as open};
 use support::peer::Peer;
 use support::upstream::{Upstream, response};
 use support::wait_until;
 use tempfile::TempDir;
-
-/// Everybody may pass; these lines stand under `[server]`.
-fn open(server: &str) -> String {
-    format!(
-        "[server]\nworkers = 1\n{server}\n[[upstream]]\nurl = \"{{upstream}}\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n"
-    )
-}
 
 const GET: &str = "GET /slow HTTP/1.1\r\nHost: app.test\r\n\r\n";
 

@@ -9,17 +9,10 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use support::client::Connection;
-use support::gateway::Gateway;
+use support::gateway::{Gateway, open_with_one_worker as open};
 use support::peer::Peer;
 use support::upstream::{Reaction, Upstream, response};
 use support::wait_until;
-
-/// Everybody may pass; these lines stand under `[server]`.
-fn open(server: &str) -> String {
-    format!(
-        "[server]\nworkers = 1\n{server}\n[[upstream]]\nurl = \"{{upstream}}\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n"
-    )
-}
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
 

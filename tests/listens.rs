@@ -5,19 +5,14 @@
 
 mod support;
 
+use support::gateway::open;
+
 #[path = "listens/files.rs"]
 mod files;
 #[path = "listens/passed.rs"]
 mod passed;
 #[path = "listens/restarting.rs"]
 mod restarting;
-
-/// The settings of a gateway whose application everybody may use; `server` stands under `[server]`.
-fn open(server: &str) -> String {
-    format!(
-        "[server]\n{server}\n[[upstream]]\nurl = \"{{upstream}}\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n"
-    )
-}
 
 /// A request whose answer ends with the connection.
 const LAST: &str = "GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n";

@@ -27,8 +27,7 @@ def table(settings, results):
     for target in settings.chosen:
         runs = results[target.letter]
         rows.append([
-            f"{target.letter}  {target.title}", f"{median(runs, 'cpu_us'):.2f}", report.span(runs, "cpu_us"),
-            report.ratio(runs, results.get("a"), "cpu_us"), f"{median(runs, 'rate'):.0f}",
+            *report.cost(target, results), f"{median(runs, 'rate'):.0f}",
             f"{median(runs, 'busy'):.0%}", f"{median(runs, 'p50_us'):.0f}", f"{median(runs, 'p99_us'):.0f}",
             f"{median(runs, 'half_p99_us'):.0f} (at {median(runs, 'half_share'):.0%})", f"{median(runs, 'rss_mib'):.1f}",
         ])  # fmt: skip

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import statistics
 import subprocess
 
 
@@ -65,6 +66,14 @@ def rounds(settings, results, by_whom="by the host or other programs"):
 def span(runs, key, digits=2):
     values = [run[key] for run in runs]
     return f"{min(values):.{digits}f}-{max(values):.{digits}f}"
+
+
+def cost(target, results):
+    """The first cells of a target's row: its name, its processor time, from where to where, and beside the first target."""
+    runs = results[target.letter]
+    middle = statistics.median(run["cpu_us"] for run in runs)
+    name = f"{target.letter}  {target.title}"
+    return [name, f"{middle:.2f}", span(runs, "cpu_us"), ratio(runs, results.get("a"), "cpu_us")]
 
 
 def ratio(runs, bare, key):

@@ -15,7 +15,7 @@ pub use self::field::{Deliver, Field};
 pub use self::health::Health;
 pub use self::hook::{Hook, Login, PasswordChange, StatusSet};
 pub use self::route::{OnReject, Route, RoutePath};
-pub use self::tls::UpstreamTls;
+pub use self::tls::{UpstreamTls, system_roots};
 pub use self::websocket::{WebSocketAccess, WebSockets};
 use super::assertion::{Assertion, Defaults};
 use super::reader::{Table, duration, list, text};

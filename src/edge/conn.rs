@@ -85,7 +85,7 @@ pub(super) async fn serve<T>(
 /// With what a client begins that speaks HTTP/2 (RFC 9113 section 3.4). No method of HTTP/1 is called like that.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How much is read at first: most requests fit, so that looking at them costs no further read.
-const FIRST: usize = 4 * 1024;
+pub(super) const FIRST: usize = 4 * 1024;
 
 /// Whether the first bytes are those of HTTP/2. They are put back.
 async fn begins_http2<T: AsyncRead + Unpin>(transport: &mut Watched<T>, client: &Client) -> Result<bool, Ended> {
@@ -156,14 +156,13 @@ where
             Ok::<_, Infallible>(response)
         }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .max_header_size(max_header_bytes)
         .max_buf_size(max_header_bytes.max(MIN_BUFFER))
         .half_close(false)
         .serve_connection(TokioIo::new(transport), service)
         .with_upgrades();
     let leaving = Leaving(client.clone());
-    let mut connection = connection;
     let mut closing = false;
     let ended = poll_fn(|cx| {
         let mut connection = Pin::new(&mut connection);
@@ -194,6 +193,7 @@ where
     let Some(ended) = ended else {
         let Some(parts) = connection.into_parts() else { return Stretch::Over(Ended::ByProtocol(Ok(()))) };
         let mut transport = parts.io.into_inner();
+        // An empty one would still hold on to the buffer.
         if !parts.read_buf.is_empty() {
             transport.put_back(parts.read_buf);
         }

@@ -12,13 +12,10 @@ use std::task::Poll;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-use super::conn::Ended;
+use super::conn::{Ended, FIRST};
 use super::watched::Watched;
 use crate::gate::client::Client;
 use crate::metrics::WorkerMetrics;
-
-/// How much is read at first: most requests fit.
-const FIRST: usize = 4 * 1024;
 
 /// Waits until the client says something, without room for what that may be. `Some` when the connection is over instead.
 pub(super) async fn wait<T>(transport: &mut Watched<T>, client: &Client) -> Option<Ended>

@@ -6,7 +6,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{Method, Request, Uri, Version};
 
 use super::client::Scheme;
-use super::forwarding::is_hop_by_hop;
+use super::forwarding::{is_hop_by_hop, remove_matching};
 
 /// More fields than any head has that we write.
 const MAX_FIELDS: usize = 256;
@@ -46,9 +46,7 @@ pub fn request(head: &[u8], scheme: Scheme) -> Option<Request<()>> {
 
 /// Takes out of an application's headers or trailers what is said about one connection alone (RFC 9110 section 7.6.1).
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
-        headers.remove(name);
-    }
+    remove_matching(headers, is_hop_by_hop);
 }
 
 #[cfg(test)]

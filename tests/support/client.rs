@@ -197,6 +197,13 @@ impl Response {
         find(&self.head, name)
     }
 
+    /// A figure of a page of metrics, given its name with labels.
+    #[track_caller]
+    pub fn figure(&self, name: &str) -> f64 {
+        let line = self.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no figure {name} in\n{}", self.text())).parse().unwrap()
+    }
+
     /// All values of a header, in their order.
     pub fn headers(&self, name: &str) -> Vec<&str> {
         all(&self.head, name).collect()

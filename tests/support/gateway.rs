@@ -158,9 +158,7 @@ impl Gateway {
 
     /// A figure of `/metrics`, given its name with labels.
     pub fn metric(&self, name: &str) -> f64 {
-        let page = self.ops_get("/metrics");
-        let line = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no figure {name} in\n{}", page.text())).parse().unwrap()
+        self.ops_get("/metrics").figure(name)
     }
 
     /// Waits until a figure is that; some are counted a moment after the client has its answer.
@@ -190,6 +188,18 @@ impl Drop for Gateway {
             app.stop();
         }
     }
+}
+
+/// Settings under which everybody may pass; these lines stand under `[server]`.
+pub fn open(server: &str) -> String {
+    format!(
+        "[server]\n{server}\n[[upstream]]\nurl = \"{{upstream}}\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n"
+    )
+}
+
+/// The same with one worker.
+pub fn open_with_one_worker(server: &str) -> String {
+    open(&format!("workers = 1\n{server}"))
 }
 
 /// The Authorization header of a session, as a line.

@@ -35,11 +35,7 @@ fn while_nobody_collects_requests_go_on_and_what_gets_lost_is_counted_and_told_o
     let settings = all(&collector.url()).replace("{upstream}", &upstream.url());
     std::fs::write(&file, format!("{store}{settings}")).unwrap();
     let program = Program::start_ready(command(directory.path()).args(["serve", "--config"]).arg(&file));
-    let figure = |name: &str| {
-        let page = program.ops_get("/metrics");
-        let line = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap().parse::<f64>().unwrap()
-    };
+    let figure = |name: &str| program.ops_get("/metrics").figure(name);
     let mut connection = crate::support::client::Connection::open(program.address);
     let mut lost = 0.0;
     // Three batches at least.

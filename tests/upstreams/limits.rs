@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::open;
+use crate::support::client::Connection;
 use crate::support::gateway::Gateway;
 use crate::support::peer::Peer;
 use crate::support::upstream::response;
@@ -13,6 +14,15 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
 fn gateway(peer: &Peer, more: &str) -> Gateway {
     // Two workers: the limit is that of both together.
     Gateway::start(&peer.url(), &open(&format!("url = \"{{upstream}}\"\n{more}")).replace("workers = 1", "workers = 2"))
+}
+
+/// A client whose request is at the application, and the application's end of it.
+fn asked(gateway: &Gateway, peer: &Peer) -> (Connection, Connection) {
+    let mut client = gateway.connect();
+    client.send(GET);
+    let mut app = peer.accept();
+    app.read_head().unwrap();
+    (client, app)
 }
 
 #[test]
@@ -51,10 +61,7 @@ fn a_request_above_the_limit_waits_until_another_has_ended() {
 fn who_finds_the_queue_full_is_told_to_come_back() {
     let peer = Peer::listen();
     let gateway = gateway(&peer, "max_connections = 1\nmax_pending = 0");
-    let mut client = gateway.connect();
-    client.send(GET);
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let (mut client, mut app) = asked(&gateway, &peer);
     let answer = gateway.get("/", "");
     assert_eq!((answer.status, answer.code().as_str()), (503, "upstream_unavailable"));
     assert_eq!(answer.header("retry-after"), Some("1"));
@@ -66,10 +73,7 @@ fn who_finds_the_queue_full_is_told_to_come_back() {
 fn who_waits_for_longer_than_connect_timeout_is_told_to_come_back() {
     let peer = Peer::listen();
     let gateway = gateway(&peer, "max_connections = 1\nconnect_timeout = \"200ms\"");
-    let mut client = gateway.connect();
-    client.send(GET);
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let (mut client, mut app) = asked(&gateway, &peer);
     let answer = gateway.get("/", "");
     assert_eq!((answer.status, answer.code().as_str()), (503, "upstream_unavailable"));
     app.send(response("200 OK", "", "x"));
@@ -80,10 +84,7 @@ fn who_waits_for_longer_than_connect_timeout_is_told_to_come_back() {
 fn a_client_that_goes_away_gives_its_place_back() {
     let peer = Peer::listen();
     let gateway = gateway(&peer, "max_connections = 1\nmax_pending = 0");
-    let mut client = gateway.connect();
-    client.send(GET);
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let (client, mut app) = asked(&gateway, &peer);
     assert_eq!(gateway.get("/", "").status, 503);
     client.close();
     assert!(app.is_closed(), "the gateway lets go of the request");
@@ -111,10 +112,7 @@ fn a_client_that_goes_away_gives_its_place_back() {
 fn a_body_that_pauses_for_longer_than_body_timeout_is_cut_off() {
     let peer = Peer::listen();
     let gateway = gateway(&peer, "body_timeout = \"300ms\"");
-    let mut client = gateway.connect();
-    client.send(GET);
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let (mut client, mut app) = asked(&gateway, &peer);
     app.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
     assert!(client.read_head().unwrap().starts_with("HTTP/1.1 200"));
     // As long as something comes in time, the whole may take longer.
@@ -136,10 +134,7 @@ fn a_body_that_pauses_for_longer_than_body_timeout_is_cut_off() {
 fn a_body_may_pause_for_ever_when_nothing_is_said_about_it() {
     let peer = Peer::listen();
     let gateway = gateway(&peer, "response_timeout = \"200ms\"");
-    let mut client = gateway.connect();
-    client.send(GET);
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let (mut client, mut app) = asked(&gateway, &peer);
     app.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
     client.read_head().unwrap();
     let began = now();

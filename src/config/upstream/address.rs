@@ -8,6 +8,7 @@ use http::{HeaderValue, Uri};
 use rustls::pki_types::ServerName;
 
 use crate::config::reader::text;
+use crate::http::Scheme;
 
 /// One place where an application listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,11 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// What its URLs begin with.
+    pub const fn scheme(&self) -> Scheme {
+        if self.is_tls() { Scheme::Https } else { Scheme::Http }
+    }
+
     /// Whether it is reached over TLS.
     pub const fn is_tls(&self) -> bool {
         matches!(self.place, Place::Tls { .. })

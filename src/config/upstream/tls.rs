@@ -49,7 +49,9 @@ pub(super) fn read(table: &mut Table, addresses: &mut [Address], protocol: Proto
     let roots = match &ca_file {
         Some(file) => roots_from(Path::new(file)),
         None if table.has("ca_file") => return None,
-        None => system_roots(),
+        None => Some(system_roots())
+            .filter(|roots| !roots.is_empty())
+            .ok_or_else(|| "is missing, and this system has no certificates that it trusts".to_owned()),
     };
     let roots = roots.map_err(|message| table.fault("ca_file", message)).ok();
     let client = match (&cert, &key) {
@@ -101,13 +103,10 @@ fn roots_from(file: &Path) -> Result<RootCertStore, String> {
 
 /// The certificates that the system trusts. Single ones that cannot be read are no reason to give up: were one of them the
 /// one that is needed, connecting says so.
-fn system_roots() -> Result<RootCertStore, String> {
+pub fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err("is missing, and this system has no certificates that it trusts".to_owned());
-    }
-    Ok(roots)
+    roots
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

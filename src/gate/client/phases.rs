@@ -10,9 +10,9 @@ use crate::gate::Gate;
 /// Where a connection stands, and the limit that goes with it.
 ///
 /// A connection waits for a request (`idle_timeout`), reads its headers (`header_timeout`, from the first byte), or
-/// serves it. One that waits for longer than a moment rests: what serving needs is let go of. While it serves, the client is under a limit only when it is the client that is waited for: it does not
-/// take the response, or does not send its body. When the gateway closes it while the client may still be sending, it
-/// lingers for a moment.
+/// serves it. One that waits for longer than a moment rests: what serving needs is let go of. While it serves, the client
+/// is under a limit only when it is the client that is waited for: it does not take the response, or does not send its
+/// body. When the gateway closes it while the client may still be sending, it lingers for a moment.
 ///
 /// A connection that carries many requests at a time is itself under three limits only: the time to its first request, the
 /// time without any, and the time in which it takes nothing of what is to be written. The rest is up to its streams, which

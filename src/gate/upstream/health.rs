@@ -17,7 +17,6 @@ use super::standing::Application;
 use super::tls;
 use crate::config::{Address, Health, Protocol};
 use crate::error::causes;
-use crate::http::Scheme;
 
 /// The largest head of an answer.
 const LARGEST_HEAD: usize = 64 * 1024;
@@ -98,8 +97,7 @@ async fn ask(application: &Application, at: usize, address: &Address, health: &H
             sender.send_request(request).await
         }
         Protocol::Http2 => {
-            let scheme = if application.settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
-            let uri = Uri::builder().scheme(scheme.as_str()).authority(host.as_bytes());
+            let uri = Uri::builder().scheme(address.scheme().as_str()).authority(host.as_bytes());
             *request.uri_mut() = uri.path_and_query(health.target.clone()).build().map_err(Ailment::Host)?;
             let (mut sender, connection) =
                 http2::handshake(TokioExecutor::new(), stream).await.map_err(Ailment::Http)?;

@@ -1,8 +1,9 @@
 //! Connections that carry many requests at a time: HTTP/2 with an application (RFC 9113).
 //!
-//! h2, the library under hyper, keeps the protocol. A connection has a task of its own, on the worker that opened it; a request is a
-//! stream of one of the worker's connections, driven by whoever waits for it (hyper's own client sends a body from a task that
-//! nobody can end, so that a stream whose application takes nothing would stay for good). Bodies go both ways at once, and trailers with them, which is all that gRPC asks for.
+//! h2, the library under hyper, keeps the protocol. A connection has a task of its own, on the worker that opened it; a request
+//! is a stream of one of the worker's connections, driven by whoever waits for it (hyper's own client sends a body from a task
+//! that nobody can end, so that a stream whose application takes nothing would stay for good). Bodies go both ways at once,
+//! and trailers with them, which is all that gRPC asks for.
 
 mod link;
 mod stream;
@@ -54,7 +55,6 @@ pub(super) async fn send(
     let gate = &client.gate;
     let application = &group.application;
     let settings = &application.settings;
-    let scheme = if settings.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let mut repeated = false;
     loop {
         let known = settings.addresses.get(at).zip(application.standings.get(at)).zip(group.links(at));
@@ -73,7 +73,7 @@ pub(super) async fn send(
         using.begin(room.take());
         outgoing.address(&address.host);
         client.phases.response_awaited(settings.response_timeout);
-        match exchange(client, &mut link, &mut outgoing, scheme).await {
+        match exchange(client, &mut link, &mut outgoing, address.scheme()).await {
             Ok((response, upload)) => {
                 standing.reached();
                 let (head, body) = response.into_parts();

@@ -19,11 +19,11 @@ use crate::gate::upstream::standing::Application;
 use crate::http::response;
 
 /// The most requests at a time on one connection; more of them open another. Applications commonly take 100 to 250.
-const MOST_REQUESTS: usize = 64;
+const MOST_REQUESTS: u32 = 64;
 /// What an application may send of one response before a client has taken the first of it …
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// … and of all: clients that take nothing must not stand in the way of the others on their connection.
-const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
+const CONNECTION_WINDOW: u32 = MOST_REQUESTS * STREAM_WINDOW;
 /// What is held of a request's body that the application does not take.
 const SEND_BUFFER: usize = 64 * 1024;
 /// An application that has requests is asked so often whether it is there …
@@ -131,7 +131,7 @@ impl Link {
 
     /// Whether another request would not have to wait for one of the others to end.
     fn has_room(&self) -> bool {
-        self.requests() < MOST_REQUESTS.min(self.sender.current_max_send_streams().max(1))
+        self.requests() < self.sender.current_max_send_streams().clamp(1, MOST_REQUESTS as usize)
     }
 
     /// How many requests are on their way on it, besides what is kept.
@@ -165,7 +165,9 @@ async fn open(application: &Application, at: usize, longest: Duration) -> io::Re
                 tracing::debug!(upstream, error = causes(&error), "a connection to the application ended");
             },
             // Dropping the connection ends its requests.
-            () = falls_silent(pings, busy) => tracing::warn!(upstream, "the application does not answer a ping: its connection is closed"),
+            () = falls_silent(pings, busy) => {
+                tracing::warn!(upstream, "the application does not answer a ping: its connection is closed");
+            }
         }
     });
     let used = Arc::new(AtomicU64::new(clock::uptime().as_micros()));

@@ -128,8 +128,7 @@ impl Stream {
         pause: Pause,
         (using, request): (Use, Request),
     ) -> Self {
-        let stated = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let remaining = if body.is_end_stream() { Some(0) } else { stated };
+        let remaining = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         Self { body, remaining, upload, pause, _using: using, _request: request }
     }
 
