@@ -14,6 +14,7 @@ mod follow;
 mod health;
 mod hear;
 mod jwt;
+mod overdue;
 mod rotate;
 mod settle;
 mod sweep;
@@ -33,6 +34,7 @@ use self::admin::Refusals;
 use self::cache::Cache;
 use self::health::Health;
 use self::hear::Ears;
+use self::overdue::Overdue;
 use self::touch::Touches;
 use crate::clock::{self, Anchored, Moment, Timestamp};
 use crate::error::{Code, Problem, causes};
@@ -60,6 +62,7 @@ struct Inner {
     side: Handle,
     cache: Cache,
     touches: Touches,
+    overdue: Overdue,
     health: Health,
     ears: Ears,
     clock: Anchored,
@@ -102,6 +105,7 @@ impl Sessions {
             side,
             cache,
             touches: Touches::default(),
+            overdue: Overdue::default(),
             health: Health::default(),
             ears: Ears::default(),
             clock: Anchored::default(),

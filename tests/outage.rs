@@ -60,6 +60,11 @@ fn end_in_database(database: &Database, session: &Issued) {
     assert_eq!(database.run(&sql).len(), 1);
 }
 
+/// A request with the session's token from another browser.
+fn steal(gateway: &Gateway, session: &Issued) -> support::client::Response {
+    gateway.get("/", &format!("{}User-Agent: thief/1.0\r\n", bearer(&session.token)))
+}
+
 #[track_caller]
 fn assert_unavailable(response: &support::client::Response) {
     assert_eq!(response.status, 503, "{response:?}");
@@ -176,6 +181,56 @@ fn a_session_ended_during_the_outage_is_refused_as_soon_as_the_store_is_back() {
 
     assert_eq!(gateway.get_as(&ended.token, "/").code(), "session_revoked");
     assert_eq!(gateway.get_as(&kept.token, "/").status, 200);
+}
+
+#[test]
+fn a_session_stolen_during_the_outage_is_refused_at_once_and_suspended_when_the_store_is_back() {
+    let behind = Behind::start("[cache]\nttl = \"60s\"\nserve_while_store_down = \"60s\"");
+    let gateway = &behind.gateway;
+    let (stolen, kept) = (gateway.login("ann"), gateway.login("ann"));
+    for session in [&stolen, &kept] {
+        assert_eq!(gateway.get_as(&session.token, "/").status, 200);
+    }
+    behind.cut();
+    assert_eq!(steal(gateway, &stolen).code(), "session_suspended");
+
+    assert_unavailable(&gateway.get_as(&stolen.token, "/"));
+    assert_eq!(gateway.get_as(&kept.token, "/").status, 200, "nobody else is concerned");
+
+    behind.mend();
+
+    // Nobody asks for it: it is written down all the same, for the other gateways.
+    let (sql, suspended) = (
+        format!("SELECT state || ' ' || state_reason FROM sessions WHERE id = '{}'", stolen.id),
+        "suspended user_agent_changed",
+    );
+    wait_until("the suspension is written down", || behind.database.run(&sql)[0].as_deref() == Some(suspended));
+    assert_eq!(gateway.get_as(&stolen.token, "/").code(), "session_suspended");
+    assert_eq!(gateway.get_as(&kept.token, "/").status, 200);
+    let sql = format!(
+        "SELECT user_agent || ' ' || host(ip) FROM events WHERE kind = 'session_suspended' AND session_id = '{}'",
+        stolen.id
+    );
+    assert_eq!(behind.database.run(&sql)[0].as_deref(), Some("thief/1.0 127.0.0.1"));
+}
+
+#[test]
+fn a_session_stolen_during_the_outage_never_comes_through_when_it_is_over() {
+    for _ in 0..3 {
+        let behind = Behind::start("[cache]\nttl = \"60s\"\nserve_while_store_down = \"60s\"");
+        let gateway = &behind.gateway;
+        let stolen = gateway.login("ann");
+        assert_eq!(gateway.get_as(&stolen.token, "/").status, 200);
+        behind.cut();
+        assert_eq!(steal(gateway, &stolen).code(), "session_suspended");
+        behind.link.mend();
+        // The first request after the outage is there before the task that writes such suspensions down.
+        wait_until("the session is refused for what happened to it", || {
+            let answer = gateway.get_as(&stolen.token, "/");
+            assert_ne!(answer.status, 200);
+            answer.code() == "session_suspended"
+        });
+    }
 }
 
 #[test]

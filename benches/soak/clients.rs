@@ -174,7 +174,7 @@ fn steals(tally: &Tally, address: SocketAddr, _: usize, stop: &AtomicBool) {
         let Some(token) = login(&mut link, "victim", stop) else { return };
         tally.may_pass(link.call("GET", "/", &token, AGENT, b""), b"victim");
         let stolen = link.call("GET", "/", &token, "thief/1.0", b"");
-        // Where the store was away it was refused, and nothing was written.
+        // Where the store was away, it is suspended when that is back, and nobody is served from it until then.
         let suspended = matches!(stolen, Ok(Answer { status: 401, .. }));
         tally.must_not_pass(stolen, "a stolen token");
         if suspended {

@@ -102,10 +102,10 @@ impl Sessions {
     pub async fn load(&self, digest: &Digest, facts: &Facts<'_>, now: Moment) -> Found {
         let loaded = self.inner.cache.get_or_load(digest, now.uptime, |outdated| async move {
             let wanted = *digest;
-            let sessions = self.clone();
             // The reading is as old as its question: what is revoked after it must not look confirmed later than this.
             let asked_at = clock::uptime();
-            let found = self.run(StoreCall::Find, async move { sessions.inner.store.find(&wanted).await }).await;
+            let ask = |sessions: Self| async move { sessions.inner.store.find(&wanted).await };
+            let found = self.ask(ask, |found| found.record.id).await;
             match (found, outdated) {
                 (Ok(Some(found)), _) => Ok(match found.retired {
                     None => Loaded::Found(self.cached(&found.record, wanted, asked_at)),
@@ -146,9 +146,8 @@ impl Sessions {
     pub(super) async fn load_id(&self, id: SessionId, now: Uptime) -> Found {
         let digest = by_id(id);
         let loaded = self.inner.cache.get_or_load(&digest, now, |outdated| async move {
-            let sessions = self.clone();
             let asked_at = clock::uptime();
-            let found = self.run(StoreCall::Find, async move { sessions.inner.store.get(id).await }).await;
+            let found = self.ask(move |sessions| async move { sessions.inner.store.get(id).await }, |_| id).await;
             match (found, outdated) {
                 (Ok(Some(record)), _) => Ok(Loaded::Found(self.cached(&record, digest, asked_at))),
                 (Ok(None), _) => Ok(Loaded::Absent),
@@ -160,6 +159,19 @@ impl Sessions {
             Ok((Loaded::Found(session), how)) => (Ok(session), how),
             Ok((Loaded::Absent | Loaded::Alias(_), how)) => (Err(Problem::new(Code::UnknownToken)), how),
             Err(problem) => (Err(problem), Lookup::Miss),
+        }
+    }
+
+    /// What the store has; if a suspension of the session that it finds was overdue, then after that was written down.
+    async fn ask<T, F>(&self, ask: impl Fn(Self) -> F, id: impl Fn(&T) -> SessionId) -> Result<Option<T>, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<Option<T>, StoreError>> + Send + 'static,
+    {
+        let found = self.run(StoreCall::Find, ask(self.clone())).await?;
+        match &found {
+            Some(row) if self.catch_up_on(id(row)).await? => self.run(StoreCall::Find, ask(self.clone())).await,
+            _ => Ok(found),
         }
     }
 

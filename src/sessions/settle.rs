@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use http::header::HeaderMap;
 
+use super::overdue::Offence;
 use super::{Circumstances, Concerned, Sessions};
 use crate::clock::Moment;
 use crate::error::{Code, Problem};
 use crate::http::client_hints;
 use crate::metrics::StoreCall;
 use crate::policy::{self, Facts, Permit, Refusal};
-use crate::session::{Actor, Session, SuspendReason};
-use crate::store::Offender;
+use crate::session::Session;
 use crate::user_agent::Device;
 
 impl Sessions {
@@ -81,24 +81,10 @@ impl Sessions {
         Err(if refusal == Refusal::Unbound { Problem::new(Code::UnknownToken) } else { refusal.into() })
     }
 
-    /// Suspends a session that another User-Agent used. The request is refused whatever comes of this; a store that is
-    /// away cannot be told, which is logged, and the next request with the wrong User-Agent tries again.
-    async fn suspend_for_user_agent(&self, session: &Arc<Session>, facts: &Facts<'_>, now: Moment) {
-        let (sessions, id) = (self.clone(), session.id);
+    /// Suspends a session that another User-Agent used. The request is refused whatever comes of this.
+    async fn suspend_for_user_agent(&self, session: &Session, facts: &Facts<'_>, now: Moment) {
         let Circumstances { user_agent, ip, now } = Circumstances::of(facts, now);
-        tracing::warn!(session = %id, user = %session.identity.user_text(), client = %ip, "suspending a session: another User-Agent used it");
-        let suspended = self.change(StoreCall::End, Concerned::Sessions(vec![id]), async move {
-            let offender = Some(Offender { ip, user_agent: &user_agent });
-            let reason = SuspendReason::UserAgentChanged;
-            let suspended = sessions.inner.store.suspend(id, reason, &Actor::Policy, offender, now.wall).await?;
-            if let Some(suspended) = suspended {
-                sessions.inner.metrics.suspended(reason);
-                sessions.forget(&[suspended]);
-            }
-            Ok(())
-        });
-        if suspended.await.is_err() {
-            tracing::error!(session = %id, "the session could not be suspended: the store cannot be reached");
-        }
+        tracing::warn!(session = %session.id, user = %session.identity.user_text(), client = %ip, "suspending a session: another User-Agent used it");
+        self.suspend_for(session.id, Offence { user_agent, ip, at: now.wall }).await;
     }
 }

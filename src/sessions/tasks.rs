@@ -89,7 +89,7 @@ impl Sessions {
         }
     }
 
-    /// Writes touches down until `stop`, and what is left then.
+    /// Writes touches and overdue suspensions down until `stop`, and what is left then.
     pub async fn write_touches(self, mut stop: watch::Receiver<bool>) {
         let period = self.flush_period();
         while !*stop.borrow() {
@@ -103,6 +103,13 @@ impl Sessions {
         if timeout(LAST_FLUSH, self.flush()).await.is_err() {
             tracing::warn!("the last uses of some sessions were not written down: the store was too slow");
         }
+        let overdue = self.inner.overdue.count();
+        if overdue > 0 {
+            tracing::error!(
+                overdue,
+                "sessions that were to be suspended are not: the session store did not come back in time"
+            );
+        }
     }
 
     /// A second, or a quarter of the touch interval if that is less, so that an idle timeout is judged on fresh times.
@@ -111,6 +118,7 @@ impl Sessions {
     }
 
     async fn flush(&self) {
+        self.write_overdue().await;
         while self.inner.health.is_up() {
             let batch = self.inner.touches.take(&self.inner.metrics);
             if batch.is_empty() {
