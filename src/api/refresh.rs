@@ -73,9 +73,12 @@ pub(super) async fn holder(
         Some(known) => known,
         None => {
             // Guessing here is bounded as it is in every other request.
-            call.rates.may_guess_token(call.ip, call.uptime)?;
+            let exempt = call.config.server.trusted_proxies.trusts(Some(call.ip));
+            if !exempt {
+                call.rates.may_guess_token(call.ip, call.uptime)?;
+            }
             let loaded = call.sessions.load(&digest, &facts, now).await;
-            if matches!(&loaded.0, Err(problem) if problem.code.is_of_no_session()) {
+            if !exempt && matches!(&loaded.0, Err(problem) if problem.code.is_of_no_session()) {
                 call.rates.guessed_token(call.ip, call.uptime);
             }
             loaded

@@ -264,7 +264,7 @@ fn identity(mut table: Table) -> Option<identity::Names> {
         let given = table.text(key).unwrap_or(default);
         match HeaderName::try_from(given.as_str()) {
             Ok(name) if is_reserved(&name) => {
-                table.fault(key, format!("\"{given}\" is a standard header and cannot carry the identity"));
+                table.fault(key, format!("\"{given}\" means something else and cannot carry the identity"));
             }
             Ok(name) => names.push(name),
             Err(_) => table.fault(key, format!("\"{given}\" is no header name")),
@@ -280,11 +280,36 @@ fn identity(mut table: Table) -> Option<identity::Names> {
     }
 }
 
+/// Whether a header says something else already: to the application, or by our own hand.
 fn is_reserved(name: &HeaderName) -> bool {
-    use http::header::{
-        ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING,
-    };
-    [ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING].contains(name)
+    const RESERVED: [&str; 25] = [
+        "accept",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "origin",
+        "proxy-connection",
+        "te",
+        "traceparent",
+        "tracestate",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-request-id",
+    ];
+    RESERVED.contains(&name.as_str())
 }
 
 fn services(tables: Vec<Table>) -> Vec<Service> {

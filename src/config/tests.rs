@@ -568,6 +568,10 @@ fn a_wrong_kind_of_value_says_which_kind_is_right() {
         ),
         ("[identity]\nprefix = \"\"", "identity.prefix: must not be empty"),
         (
+            "[identity]\nsession = \"X-Request-Id\"",
+            "identity.session: \"X-Request-Id\" means something else and cannot carry the identity",
+        ),
+        (
             "[log]\nlevel = \"inof\"",
             "log.level: \"inof\" is none of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
         ),

@@ -265,6 +265,22 @@ fn a_refresh_without_its_one_field_is_refused() {
 }
 
 #[test]
+fn guessing_refresh_tokens_is_bounded_by_client_and_a_trusted_proxys_own_address_is_none() {
+    let limits = "[server]\ntrusted_proxies = [\"127.0.0.1\"]\n[limits]\nunknown_tokens_per_client = \"3/1h\"\n";
+    let (_upstream, gateway) = start(limits);
+    let guess = |headers: &str, number: usize| code(&refresh_with(&gateway, headers, &format!("{number:0>43}")));
+    let elsewhere = "X-Forwarded-For: 192.0.2.1\r\n";
+    let unknown = (401, "unknown_token".to_owned());
+    for number in 0..3 {
+        assert_eq!(guess(elsewhere, number), unknown);
+    }
+    assert_eq!(guess(elsewhere, 9), (429, "rate_limited".to_owned()));
+    for number in 10..20 {
+        assert_eq!(guess("", number), unknown, "from the proxy itself");
+    }
+}
+
+#[test]
 fn only_the_digest_of_a_refresh_token_is_stored() {
     let (_upstream, gateway) = start("");
     let first = issued(&gateway);

@@ -21,6 +21,8 @@ pub(super) struct Names {
     pub(super) refresh: Option<Duration>,
     fixed: bool,
     known: Mutex<Arc<[SocketAddr]>>,
+    /// While nothing is known one request asks, and the others wait for its answer: each question takes a thread.
+    asking: tokio::sync::Mutex<()>,
     doubted: Notify,
 }
 
@@ -34,17 +36,24 @@ impl Names {
             refresh: refresh.filter(|_| fixed.is_none()),
             fixed: fixed.is_some(),
             known: Mutex::new(fixed.into_iter().collect()),
+            asking: tokio::sync::Mutex::default(),
             doubted: Notify::new(),
         }
     }
 
     /// Where it leads, best first; from memory, where that is allowed and there is something.
     ///
+    /// Cancel safety: may be dropped while it waits; another request that waits asks then.
+    ///
     /// # Errors
     /// Those of the system's resolver.
     pub(super) async fn addresses(&self) -> io::Result<Arc<[SocketAddr]>> {
-        let known = self.known();
-        if !known.is_empty() && (self.fixed || self.refresh.is_some()) {
+        if let Some(known) = self.remembered() {
+            return Ok(known);
+        }
+        // Without a memory everybody's question is his own.
+        let _turn = if self.refresh.is_some() { Some(self.asking.lock().await) } else { None };
+        if let Some(known) = self.remembered() {
             return Ok(known);
         }
         self.look_up().await?;
@@ -54,6 +63,11 @@ impl Names {
         } else {
             Ok(known)
         }
+    }
+
+    /// Where it leads, if that need not be asked.
+    fn remembered(&self) -> Option<Arc<[SocketAddr]>> {
+        Some(self.known()).filter(|known| !known.is_empty() && (self.fixed || self.refresh.is_some()))
     }
 
     /// Whether a connection to `peer` leads to where the name leads.

@@ -59,7 +59,7 @@ pub(super) async fn send(
     loop {
         let known = settings.addresses.get(at).zip(application.standings.get(at)).zip(group.links(at));
         let ((address, standing), links) = known.ok_or_else(|| Problem::new(Code::Internal))?;
-        let (mut link, is_new) = match links.link(application, at).await {
+        let (mut link, request, is_new) = match links.link(application, at).await {
             Ok(link) => link,
             Err(error) => {
                 at = unreachable(group, at, &error, &mut tried)?;
@@ -78,7 +78,7 @@ pub(super) async fn send(
                 standing.reached();
                 let (head, body) = response.into_parts();
                 let pause = Pause::new(&gate.deadlines, settings.body_timeout);
-                let stream = Stream::new(&head.headers, (body, upload), pause, (using, link.into_request()));
+                let stream = Stream::new(&head.headers, (body, upload), pause, (using, request));
                 return Ok((Response::from_parts(head, ()), Answering::Shared(Box::new(stream))));
             }
             Err(Trouble::Untouched) if !is_new && !repeated => {

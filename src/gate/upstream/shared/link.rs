@@ -44,13 +44,14 @@ pub(in crate::gate::upstream) struct Links {
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) sender: SendRequest<Bytes>,
-    requests: Request,
+    /// The connection's own task holds one, and each request. The task's is gone when the connection is.
+    requests: Weak<()>,
     peer: Option<SocketAddr>,
     /// When it was in use last, in microseconds of uptime.
     used: Arc<AtomicU64>,
 }
 
-/// A request that is on its way on a connection. They are counted by their number.
+/// A request that is on its way on a connection. They are counted by how many there are.
 pub(super) type Request = Arc<()>;
 
 impl Default for Links {
@@ -66,36 +67,42 @@ impl Links {
     ///
     /// # Errors
     /// Those of connecting.
-    pub(super) async fn link(&self, application: &Application, at: usize) -> io::Result<(Link, bool)> {
-        if let Some(link) = self.take() {
-            return Ok((link, false));
+    pub(super) async fn link(&self, application: &Application, at: usize) -> io::Result<(Link, Request, bool)> {
+        if let Some((link, request)) = self.take() {
+            return Ok((link, request, false));
         }
         let longest = application.settings.connect_timeout;
         let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "it took longer than connect_timeout"));
         timeout(longest, self.along(application, at, longest)).await.unwrap_or_else(late)
     }
 
-    async fn along(&self, application: &Application, at: usize, longest: Duration) -> io::Result<(Link, bool)> {
+    async fn along(
+        &self,
+        application: &Application,
+        at: usize,
+        longest: Duration,
+    ) -> io::Result<(Link, Request, bool)> {
         let _turn = self.opening.lock().await;
-        if let Some(link) = self.take() {
-            return Ok((link, false));
+        if let Some((link, request)) = self.take() {
+            return Ok((link, request, false));
         }
-        let link = open(application, at, longest).await?;
+        let (link, request) = open(application, at, longest).await?;
         if let Some(open) = &mut *self.open.lock().unwrap_or_else(PoisonError::into_inner) {
             open.push(link.clone());
         }
-        Ok((link, true))
+        Ok((link, request, true))
     }
 
     /// The oldest one that has room: the others may then become idle and be closed.
-    fn take(&self) -> Option<Link> {
+    fn take(&self) -> Option<(Link, Request)> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let open = open.as_mut()?;
         open.retain(Link::is_open);
-        // It is counted as it is cloned, under the lock.
-        let link = open.iter().find(|link| link.has_room()).cloned()?;
+        let link = open.iter().find(|link| link.has_room())?;
+        // Under the lock, so that there are never more than there is room for.
+        let request = link.requests.upgrade()?;
         link.used.store(clock::uptime().as_micros(), Ordering::Relaxed);
-        Some(link)
+        Some((link.clone(), request))
     }
 
     /// Lets go of those that have not been used for too long, and of those to where a name leads no more.
@@ -126,7 +133,8 @@ impl Link {
     /// Whether the application takes requests on it, as far as is known: it is there, and did not say goodbye.
     fn is_open(&self) -> bool {
         // Only a handle that has just sent a request would wait here.
-        !matches!(self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
+        self.requests.strong_count() > 0
+            && !matches!(self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
     }
 
     /// Whether another request would not have to wait for one of the others to end.
@@ -134,18 +142,13 @@ impl Link {
         self.requests() < self.sender.current_max_send_streams().clamp(1, MOST_REQUESTS as usize)
     }
 
-    /// How many requests are on their way on it, besides what is kept.
+    /// How many requests are on their way on it.
     fn requests(&self) -> usize {
-        Arc::strong_count(&self.requests) - 1
-    }
-
-    /// What counts a request as long as it lasts.
-    pub(super) fn into_request(self) -> Request {
-        self.requests
+        self.requests.strong_count().saturating_sub(1)
     }
 }
 
-async fn open(application: &Application, at: usize, longest: Duration) -> io::Result<Link> {
+async fn open(application: &Application, at: usize, longest: Duration) -> io::Result<(Link, Request)> {
     let (stream, peer) = connect::open(application, at, longest).await?;
     let (sender, mut connection) = Builder::new()
         .enable_push(false)
@@ -156,32 +159,32 @@ async fn open(application: &Application, at: usize, longest: Duration) -> io::Re
         .handshake(stream)
         .await
         .map_err(io::Error::other)?;
-    let requests = Arc::new(());
-    let (upstream, pings, busy) =
-        (application.settings.name.clone(), connection.ping_pong(), Arc::downgrade(&requests));
+    let request = Arc::new(());
+    let (requests, counted) = (Arc::downgrade(&request), request.clone());
+    let (upstream, pings) = (application.settings.name.clone(), connection.ping_pong());
     tokio::spawn(async move {
         tokio::select! {
             ended = connection => if let Err(error) = ended {
                 tracing::debug!(upstream, error = causes(&error), "a connection to the application ended");
             },
             // Dropping the connection ends its requests.
-            () = falls_silent(pings, busy) => {
+            () = falls_silent(pings, &counted) => {
                 tracing::warn!(upstream, "the application does not answer a ping: its connection is closed");
             }
         }
     });
     let used = Arc::new(AtomicU64::new(clock::uptime().as_micros()));
-    Ok(Link { sender, requests, peer, used })
+    Ok((Link { sender, requests, peer, used }, request))
 }
 
 /// Ready when an application that has requests does not say that it is there.
-async fn falls_silent(pings: Option<PingPong>, busy: Weak<()>) {
+async fn falls_silent(pings: Option<PingPong>, counted: &Request) {
     // There is always one, for the first who asks.
     let Some(mut pings) = pings else { return std::future::pending().await };
     loop {
         sleep(PING).await;
-        // The one is what is kept.
-        if busy.strong_count() > 1 && !matches!(timeout(PONG, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+        // The one is its own.
+        if Arc::strong_count(counted) > 1 && !matches!(timeout(PONG, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
             return;
         }
     }
