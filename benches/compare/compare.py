@@ -1,10 +1,11 @@
 """The plain comparison: processor time, latency and memory over HTTP/1.1. What `run` does when no mode is named."""
 
 import shutil
+import sys
 
 import report
 from measure import measured_run
-from stage import in_a_bench, interleaved, median, parser, prepare, run, settings_of
+from stage import binary, in_a_bench, interleaved, median, parser, prepare, run, settings_of
 from targets import TARGETS
 
 
@@ -46,7 +47,8 @@ def conditions(settings, results):
 
 
 def main():
-    targets = [t for t in TARGETS if not t.optional or shutil.which(t.program)]
+    has_other = any(argument.split("=")[0] == "--other" for argument in sys.argv)
+    targets = [t for t in TARGETS if not t.optional or (has_other if t.other else shutil.which(t.program))]
     made = parser(
         "[MODE]",
         "Processor time per request, latency and memory of the gateway and of its neighbours, each with one\n"
@@ -54,6 +56,7 @@ def main():
         "A MODE measures something else instead; `run MODE --help` says what, README.md lists them.",
         targets,
     )
+    made.add_argument("--other", type=binary, help="measure this gateway binary too, such as that of scripts/release")
     settings = settings_of(made, targets)
     prepare(settings)
     results = in_a_bench(settings, lambda bench: rounds(settings, bench))

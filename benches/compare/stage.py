@@ -34,7 +34,7 @@ def parser(mode, description, targets, seconds=10, rounds=3, connections=64, tok
         made.add_argument("--connections", type=int, default=connections, help="connections (%(default)s)")
     if tokens:
         made.add_argument("--tokens", type=int, default=tokens, help="tokens, each with a session (%(default)s)")
-    made.add_argument("--gateway", help="use this gateway binary instead of building one")
+    made.add_argument("--gateway", type=binary, help="use this gateway binary instead of building one")
     made.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     made.add_argument("--root", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     made.set_defaults(tokens=tokens or 1, connections=connections or 1)
@@ -60,6 +60,14 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def binary(path):
+    """A program as the command line names it."""
+    path = pathlib.Path(path).resolve()
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise argparse.ArgumentTypeError(f"no program at {path}")
+    return path
+
+
 def build(settings):
     if shutil.which("cargo") is None:
         raise Failed("cargo is needed to build the gateway (https://rustup.rs), or pass --gateway BINARY")
@@ -75,9 +83,7 @@ def prepare(settings):
     if not {0, 1} <= os.sched_getaffinity(0):
         raise Failed("cores 0 and 1 are both needed")
     if any(t.is_gateway for t in settings.chosen):
-        settings.gateway = pathlib.Path(settings.gateway).resolve() if settings.gateway else build(settings)
-        if not os.access(settings.gateway, os.X_OK):
-            raise Failed(f"no gateway binary at {settings.gateway}")
+        settings.gateway = settings.gateway or binary(build(settings))
     os.sched_setaffinity(0, {1})
 
 

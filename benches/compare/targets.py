@@ -19,16 +19,20 @@ from measure import Failed
 BODY = "x" * 100
 
 
+# Which program reads a frame.
+PROGRAMS = {"nginx.conf": "nginx", "haproxy.cfg": "haproxy", "Caddyfile": "caddy", "envoy.yaml": "envoy", None: "gateway"}
+
+
 class Target:
     """One program under test: a `frame` with a `part` in it, or the gateway, whose settings are `part` alone. `checks` says
     whether it refuses unknown tokens; an `optional` one is left out where its program is not installed; `values` are
-    further words for its settings."""
+    further words for its settings. `other` is the gateway's other build, where there is one."""
 
-    def __init__(self, letter, title, frame=None, part=None, checks=True, optional=False, values=None):
+    def __init__(self, letter, title, frame=None, part=None, checks=True, optional=False, values=None, other=False):
         self.letter, self.title, self.frame, self.part, self.checks = letter, title, frame, part, checks
-        self.optional, self.values = optional, values or {}
+        self.optional, self.values, self.other = optional, values or {}, other
         self.is_gateway = frame is None
-        self.program = {"nginx.conf": "nginx", "haproxy.cfg": "haproxy", "Caddyfile": "caddy", None: "gateway"}[frame]
+        self.program = PROGRAMS[frame]
 
 
 TARGETS = [
@@ -39,6 +43,8 @@ TARGETS = [
     Target("e", "haproxy tcp mode (checks nothing)", "haproxy.cfg", "haproxy-tcp.cfg", checks=False),
     Target("f", "session-gateway"),
     Target("g", "caddy, proxying only", "Caddyfile", checks=False, optional=True),
+    Target("h", "envoy, proxying only", "envoy.yaml", checks=False, optional=True),
+    Target("i", "session-gateway, the build of --other", optional=True, other=True),
 ]
 
 
@@ -146,7 +152,8 @@ class Bench:
         more = {"LISTEN": free_port(), "OPS": free_port(), **target.values}
         if target.is_gateway:
             (directory / "gateway.toml").write_text(self._fill(self._template(target.part or "gateway.toml"), directory, more))
-            command = [self.settings.gateway, "serve", "--config", directory / "gateway.toml"]
+            binary = self.settings.other if target.other else self.settings.gateway
+            command = [binary, "serve", "--config", directory / "gateway.toml"]
         else:
             part = self._template(target.part) if target.part else ""
             conf = self._template(target.frame).replace("@SERVERS@", part)
@@ -154,6 +161,7 @@ class Bench:
             command = {
                 "nginx": self._nginx(directory),
                 "haproxy": ["haproxy", "-db", "-f", directory / target.frame],
+                "envoy": ["envoy", "-c", directory / target.frame, "--concurrency", "1", "--disable-hot-restart", "-l", "error"],
                 "caddy": ["caddy", "run", "--config", directory / target.frame, "--adapter", "caddyfile"],
             }[target.program]
         process = self.spawn(target.title, core, command, directory, more["LISTEN"])
