@@ -149,7 +149,8 @@ impl App {
         }
         if config.max_sessions.enforce_on_reload {
             let limits = config.max_sessions.clone();
-            tasks.push(side.spawn(sessions.clone().enforce_limits_at_start(limits, tasks_stopping.clone())));
+            let (stopping, superseded) = (tasks_stopping.clone(), watching_stopped.clone());
+            tasks.push(side.spawn(sessions.clone().enforce_limits_at_start(limits, stopping, superseded)));
         }
         side.spawn(upstreams.clone().watch(watching_stopped));
         if let Some(sweeping) = sweeping(&config.audit) {

@@ -104,7 +104,7 @@ pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response
         // A proxy that asks about a request has an id for it, or none, and tells the application what it likes.
         exchange.follow(&mut parts.headers, !auth::is_asked(&parts.uri));
     }
-    let body = RequestBody::new(body, client.clone());
+    let body = RequestBody::new(body, parts.version, client.clone());
     let passed = pass(&client, &mut parts, body, &mut exchange);
     let (mut response, verdict) = guarded(passed, &client.gate.shared.panics).await;
     if let Verdict::Refused(code) = verdict {

@@ -70,6 +70,7 @@ struct Inner {
     metrics: Arc<SharedMetrics>,
     refusals: Refusals,
     unmatched: Unmatched,
+    searches: tokio::sync::Mutex<()>,
     cursor_key: OnceLock<[u8; 32]>,
 }
 
@@ -113,6 +114,7 @@ impl Sessions {
             metrics,
             refusals: Refusals::default(),
             unmatched: Unmatched::default(),
+            searches: tokio::sync::Mutex::default(),
             cursor_key: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -270,8 +272,19 @@ impl Sessions {
         concerned: Concerned,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, Problem> {
+        self.change_or(kind, Self::failed, concerned, call).await
+    }
+
+    /// [`Sessions::change`] with what is done about a failure.
+    async fn change_or<T: Send + 'static>(
+        &self,
+        kind: StoreCall,
+        failed: fn(&Self, &StoreError) -> Problem,
+        concerned: Concerned,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, Problem> {
         let sessions = self.clone();
-        self.run(kind, async move {
+        self.run_or(kind, failed, async move {
             let result = call.await;
             if matches!(result, Err(StoreError::Timeout(_) | StoreError::Unreachable(_))) {
                 sessions.doubt(&concerned);

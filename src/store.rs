@@ -167,7 +167,8 @@ delegate! {
     /// When the store cannot be asked.
     end_reused(digest: &Digest, offender: Offender<'_>, now: Timestamp) -> Option<Ended>;
 
-    /// Suspends an active session. `None` when it is not active any more.
+    /// Suspends an active session for something that happened at `now`, which may be a while ago. `None` when it is not active
+    /// any more, or was reactivated since then: whoever did so knew better.
     ///
     /// # Errors
     /// When the store cannot be asked.
@@ -246,12 +247,13 @@ delegate! {
     /// When the store cannot be asked.
     suspend_guarded(id: SessionId, guard: &Guard, reason: SuspendReason, by: &By) -> Suspended;
 
-    /// Makes a suspended session active again, if it has not expired and its user has a place for it. It waits for
+    /// Makes a suspended session active again, if it has not expired, its user has a place for it, and the guard does not
+    /// keep it: by its user, or by its own roles, which would protect the user again. It waits for
     /// creations of that user, and they for it.
     ///
     /// # Errors
     /// When the store cannot be asked.
-    reactivate(id: SessionId, limit: Limit, by: &By) -> Reactivated;
+    reactivate(id: SessionId, limit: Limit, guard: &Guard, by: &By) -> Reactivated;
 
     /// Of the next 1,000 users after `after`, in the order of their ids, those with more than one live session.
     ///

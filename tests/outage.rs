@@ -60,6 +60,13 @@ fn end_in_database(database: &Database, session: &Issued) {
     assert_eq!(database.run(&sql).len(), 1);
 }
 
+/// The session under its new token.
+fn rotated(gateway: &Gateway, session: &Issued) -> String {
+    let response = gateway.request("POST", "/_sessions/rotate", &bearer(&session.token), b"");
+    assert_eq!(response.status, 200, "{response:?}");
+    response.json()["token"].as_str().unwrap().to_owned()
+}
+
 /// A request with the session's token from another browser.
 fn steal(gateway: &Gateway, session: &Issued) -> support::client::Response {
     gateway.get("/", &format!("{}User-Agent: thief/1.0\r\n", bearer(&session.token)))
@@ -212,6 +219,64 @@ fn a_session_stolen_during_the_outage_is_refused_at_once_and_suspended_when_the_
         stolen.id
     );
     assert_eq!(behind.database.run(&sql)[0].as_deref(), Some("thief/1.0 127.0.0.1"));
+}
+
+#[test]
+fn a_session_whose_old_token_comes_again_during_the_outage_ends_when_the_store_is_back() {
+    let behind =
+        Behind::start("[session]\nrotate_grace = \"300ms\"\n[cache]\nttl = \"60s\"\nserve_while_store_down = \"60s\"");
+    let gateway = &behind.gateway;
+    let session = gateway.login("ann");
+    let new = rotated(gateway, &session);
+    // From here on this process knows what the old token stands for.
+    for token in [&session.token, &new] {
+        assert_eq!(gateway.get_as(token, "/").status, 200);
+    }
+    behind.cut();
+    wait_until("its grace is over", || gateway.get_as(&session.token, "/").status != 200);
+    assert_unavailable(&gateway.get_as(&new, "/"));
+    behind.mend();
+    wait_until("it has ended", || gateway.get_as(&new, "/").code() == "session_revoked");
+    let sql = format!("SELECT ended_by || ' ' || state_reason FROM sessions WHERE id = '{}'", session.id);
+    assert_eq!(behind.database.run(&sql)[0].as_deref(), Some("policy token_reused"));
+}
+
+#[test]
+fn limits_that_were_corrected_during_the_outage_are_not_enforced_after_it() {
+    let behind = Behind::start("");
+    let gateway = &behind.gateway;
+    let sessions = [gateway.login("ann"), gateway.login("ann")];
+    for _ in 0..5 {
+        gateway.login("bob");
+    }
+    behind.cut();
+    for limit in [1, 4] {
+        let toml = format!("[policy.max_sessions]\ndefault = {limit}\nenforce_on_reload = true\n");
+        gateway.adopt(&behind.upstream.url(), &toml);
+    }
+    behind.mend();
+    let live = "SELECT 1 FROM sessions WHERE state = 'active' AND user_id = 'bob'";
+    wait_until("the limits are enforced", || behind.database.run(live).len() < 5);
+    for _ in 0..20 {
+        for session in &sessions {
+            assert_eq!(gateway.get_as(&session.token, "/").status, 200);
+        }
+    }
+    assert_eq!(behind.database.run(live).len(), 4);
+}
+
+#[test]
+fn of_many_requests_with_a_session_that_went_unused_one_asks_the_store() {
+    on_both_stores("[session]\nidle_timeout = \"300ms\"\n", |gateway, store| {
+        let session = gateway.login("ann");
+        assert_eq!(gateway.get_as(&session.token, "/").status, 200);
+        let used = now();
+        wait_until("it went unused", || used.elapsed() > Duration::from_millis(400));
+        let asked = gateway.store_finds();
+        assert!(stampede(gateway, &session.token).iter().all(|status| *status == 401));
+        assert!(gateway.store_finds() - asked <= 2.0, "{store}");
+        assert_eq!(gateway.get_as(&session.token, "/").code(), "session_idle");
+    });
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl Reloading {
         let upstreams = Arc::new(Upstreams::new(&config, self.gates.len()));
         self.shared.show_addresses(upstreams.metrics());
         let (stop_watching, watching_stopped) = watch::channel(false);
-        side.spawn(upstreams.clone().watch(watching_stopped));
+        side.spawn(upstreams.clone().watch(watching_stopped.clone()));
         self.sessions.adopt(settings(&config));
         let assertions = Arc::new(Assertions::new(config.signing.as_ref(), self.shared.clone()));
         for (number, current) in self.gates.iter().enumerate() {
@@ -95,7 +95,11 @@ impl Reloading {
         running.stop_watching.send_replace(true);
         if config.max_sessions.enforce_on_reload {
             let limits = config.max_sessions.clone();
-            side.spawn(self.sessions.clone().enforce_limits_at_start(limits, self.tasks_stopping.clone()));
+            side.spawn(self.sessions.clone().enforce_limits_at_start(
+                limits,
+                self.tasks_stopping.clone(),
+                watching_stopped,
+            ));
         }
         *running = Running { config, stop_watching };
         self.shared.reloads.increment();

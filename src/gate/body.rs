@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -23,15 +24,17 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 pub struct RequestBody {
     seen: Bytes,
     rest: Incoming,
+    /// Whether it came in HTTP/2, where its end is a flag that can be looked for.
+    ends_by_flag: bool,
     finished: bool,
     client: Arc<Client>,
 }
 
 impl RequestBody {
-    /// The body of a request of `client`.
-    pub fn new(rest: Incoming, client: Arc<Client>) -> Self {
+    /// The body of a request of `client`, which came in this version.
+    pub fn new(rest: Incoming, version: Version, client: Arc<Client>) -> Self {
         client.phases.body_is_open(!rest.is_end_stream());
-        Self { seen: Bytes::new(), rest, finished: false, client }
+        Self { seen: Bytes::new(), rest, ends_by_flag: version == Version::HTTP_2, finished: false, client }
     }
 
     /// Reads on until there is more than `bound`; says whether that was all of it.
@@ -105,6 +108,11 @@ impl Body for RequestBody {
                         Err(data) => data,
                     }))),
                     Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+                    // hyper takes a stream that its client resets without an error for one that has said all. It may be half
+                    // of what was to be said, and an application must not take that for the whole.
+                    None if this.ends_by_flag && !this.rest.is_end_stream() => {
+                        Poll::Ready(Some(Err("the client gave the request up before the end of its body".into())))
+                    }
                     None => {
                         this.finished = true;
                         this.client.phases.body_is_open(false);

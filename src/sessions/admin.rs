@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::{Concerned, Sessions};
 use crate::clock::{self, Timestamp, Uptime};
 use crate::error::{Code, Problem, causes};
@@ -14,6 +16,9 @@ use crate::store::{
     By, Count, Event, EventFilter, EventPosition, EventRow, Filter, Guard, Limit, Position, Reactivated, StoreError,
     Suspended, User, UserChange, UserSettings,
 };
+
+/// How long a search waits for others to end.
+const LONGEST_TURN: Duration = Duration::from_secs(5);
 
 impl Sessions {
     /// Sessions of all users, newest created first.
@@ -62,7 +67,8 @@ impl Sessions {
         loop {
             let (sessions, filter, guard, by) = (self.clone(), filter.clone(), guard.clone(), by.clone());
             let concerned = filter.user.clone().map_or(Concerned::Anybody, Concerned::User);
-            let batch = self.change(StoreCall::End, concerned, async move {
+            // As with a search, that it takes too long says nothing about the store.
+            let batch = self.change_or(StoreCall::End, Self::look_failed, concerned, async move {
                 let batch = sessions.inner.store.end_batch(&filter, &guard, reason, &by, after).await?;
                 sessions.forget(&batch.ended);
                 Ok((batch.ended.len(), batch.skipped, batch.next))
@@ -109,14 +115,20 @@ impl Sessions {
     /// Cancel safety: once begun, the change and its effect on the cache happen even when this is dropped.
     ///
     /// # Errors
-    /// [`Code::NotFound`]; [`Code::TooManySessions`] when the user has no place for it; [`Code::Conflict`] when it is not
+    /// [`Code::NotFound`], [`Code::ProtectedUser`]; [`Code::TooManySessions`] when the user has no place for it; [`Code::Conflict`] when it is not
     /// suspended or its time is over; [`Code::StoreUnavailable`].
-    pub async fn reactivate(&self, id: SessionId, max_by_policy: Option<NonZeroU32>, by: By) -> Result<(), Problem> {
+    pub async fn reactivate(
+        &self,
+        id: SessionId,
+        max_by_policy: Option<NonZeroU32>,
+        guard: Guard,
+        by: By,
+    ) -> Result<(), Problem> {
         let (sessions, by) = (self.clone(), self.completed(by));
         let on_exceed = self.inner.settings.load().on_exceed;
         let limit = Limit { by_call: None, by_policy: max_by_policy, on_exceed, idle_since: by.idle_since };
         let reactivated = self.change(StoreCall::Other, Concerned::Sessions(vec![id]), async move {
-            let reactivated = sessions.inner.store.reactivate(id, limit, &by).await?;
+            let reactivated = sessions.inner.store.reactivate(id, limit, &guard, &by).await?;
             if let Reactivated::Done { active, unused } = &reactivated {
                 sessions.forget(&[*active]);
                 sessions.forget(unused);
@@ -133,6 +145,7 @@ impl Sessions {
                 Code::TooManySessions,
                 format!("The user has {limit} other live session(s), as many as the policy allows."),
             )),
+            Reactivated::Protected => Err(Problem::new(Code::ProtectedUser)),
             Reactivated::NotFound => Err(no_session()),
         }
     }
@@ -205,13 +218,20 @@ impl Sessions {
         }
     }
 
-    /// Runs a search. What it may read has no bound, so that it takes too long says nothing about whether requests find
+    /// Runs a search, one at a time: each may read everything, and requests that look for their sessions must not wait behind
+    /// several. What it may read has no bound, so that it takes too long says nothing about whether requests find
     /// their sessions: the store is not taken for lost, or whoever may look could have everything forgotten, for all.
     async fn look<T: Send + 'static>(
         &self,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, Problem> {
-        self.run_or(StoreCall::List, Self::look_failed, call).await
+        let sessions = self.clone();
+        self.run_or(StoreCall::List, Self::look_failed, async move {
+            let turn = timeout(LONGEST_TURN, sessions.inner.searches.lock());
+            let _turn = turn.await.map_err(|_| StoreError::Timeout(LONGEST_TURN))?;
+            call.await
+        })
+        .await
     }
 
     fn look_failed(&self, error: &StoreError) -> Problem {
@@ -219,8 +239,8 @@ impl Sessions {
             return self.failed(error);
         }
         self.inner.metrics.store_errors.increment();
-        tracing::warn!(error = causes(error), "an administrator's search was given up");
-        let sentence = "The search took longer than store.timeout. Narrow it: by user, or by time.";
+        tracing::warn!(error = causes(error), "an administrator's call was given up");
+        let sentence = "The call took longer than store.timeout. Narrow it: by user, or by time.";
         Problem::with_detail(Code::StoreUnavailable, sentence)
     }
 

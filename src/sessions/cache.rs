@@ -13,7 +13,7 @@
 //! written down, and a load that ends looks whether its session was forgotten since it began ([`Forgotten`]); that needs
 //! no more than the session's id, which is all that another gateway tells. Besides, [`Cache::forget`] uses `remove`, which takes
 //! away the placeholder of a load in flight too; `remove_if` and `retain` look at finished entries only and must not be
-//! used here. Requests that were already waiting for that load look again when it ends, find nothing, and load anew.
+//! used there. Requests that were already waiting for that load look again when it ends, find nothing, and load anew.
 //!
 //! # The index says what the map says
 //! A lock is held wherever both change: when a load ends, when something is forgotten, when all is. A hit takes no part in
@@ -22,6 +22,7 @@
 
 mod forgotten;
 mod index;
+mod key;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +33,7 @@ use quick_cache::sync::{EntryAction, EntryResult};
 
 use self::forgotten::Forgotten;
 use self::index::Index;
+use self::key::Key;
 use crate::clock::{Timestamp, Uptime};
 use crate::error::Problem;
 use crate::metrics::Lookup;
@@ -286,6 +288,16 @@ impl Cache {
         drop(in_step);
     }
 
+    /// Forgets this very reading of a session, unless another has taken its place or is on its way.
+    pub(super) fn forget_this(&self, session: &Arc<Session>) {
+        let in_step = self.in_step();
+        let key = Key::of(&session.digest);
+        if self.found.remove_if(&key, |held| Arc::ptr_eq(held, session)).is_some() {
+            self.index.remove(session);
+        }
+        drop(in_step);
+    }
+
     /// Forgets everything, loads in flight included.
     pub(super) fn clear(&self) {
         let mut in_step = self.in_step();
@@ -305,21 +317,6 @@ impl Cache {
     /// How many sessions and how many unknown tokens are remembered.
     pub(super) fn len(&self) -> (usize, usize) {
         (self.found.len(), self.absent.len())
-    }
-}
-
-/// The first half of a token's digest. A cache of millions is made of its keys for a good part, and half of a SHA-256 is as
-/// hard to hit as the shortest token is to guess; whoever hits it is still told apart by the whole digest in the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key([u8; 16]);
-
-impl Key {
-    fn of(digest: &Digest) -> Self {
-        let mut half = [0; 16];
-        for (to, from) in half.iter_mut().zip(digest.as_bytes()) {
-            *to = *from;
-        }
-        Self(half)
     }
 }
 

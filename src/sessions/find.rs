@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cache::{Alias, AliasKind, Loaded};
-use super::{Circumstances, Concerned, Sessions};
+use super::overdue::{Deed, Offence};
+use super::{Circumstances, Sessions};
 use crate::clock::{self, Moment, Timestamp, Uptime};
 use crate::error::{Code, Problem};
 use crate::metrics::{Lookup, StoreCall};
 use crate::policy::Facts;
 use crate::session::{Record, Session, SessionId, State};
-use crate::store::{Offender, StoreError};
+use crate::store::StoreError;
 use crate::token::Digest;
 
 /// A session, or why there is none, and how that is known.
@@ -89,6 +90,18 @@ impl Sessions {
             return self.load_id(session.id, now.uptime).await;
         }
         self.inner.cache.forget_token(&session.digest);
+        self.load(&session.digest, facts, now).await
+    }
+
+    /// The session as the store has it later than `session` was read. Of many who ask at a time, one asks the store.
+    ///
+    /// # Errors
+    /// As [`Sessions::load`].
+    pub(super) async fn find_newer(&self, session: &Arc<Session>, facts: &Facts<'_>, now: Moment) -> Found {
+        self.inner.cache.forget_this(session);
+        if session.digest == by_id(session.id) {
+            return self.load_id(session.id, now.uptime).await;
+        }
         self.load(&session.digest, facts, now).await
     }
 
@@ -178,16 +191,8 @@ impl Sessions {
     /// A token that was rotated away is used after its grace: two parties have had it, and nobody knows which one is the
     /// thief. Its session ends.
     async fn end_reused(&self, digest: &Digest, id: SessionId, facts: &Facts<'_>, now: Moment) -> Result<(), Problem> {
-        let (sessions, digest) = (self.clone(), *digest);
-        let Circumstances { user_agent, ip, now } = Circumstances::of(facts, now);
-        tracing::warn!(session = %id, client = %ip, "ending a session: a token that was rotated away was used again");
-        self.change(StoreCall::End, Concerned::Sessions(vec![id]), async move {
-            let offender = Offender { ip, user_agent: &user_agent };
-            let ended = sessions.inner.store.end_reused(&digest, offender, now.wall).await?;
-            sessions.forget(ended.as_slice());
-            Ok(())
-        })
-        .await
+        tracing::warn!(session = %id, client = %facts.client_ip, "ending a session: a token that was rotated away was used again");
+        self.answer_for(id, Offence::new(Deed::Reuse(*digest), Circumstances::of(facts, now))).await
     }
 
     /// The cached form of a row that was read at `read_at` for `digest`.

@@ -1,9 +1,9 @@
-//! Suspensions that the store could not be told of.
+//! What happened to sessions and the store could not be told.
 //!
-//! A session that another User-Agent used is to be suspended; when the store is away at that moment, the rightful User-Agent
-//! must not find the session as it was because the outage came between. So the suspension is remembered here and written
-//! down when the store is back, before anything is served from it. Until then the session is not in the cache either, and
-//! whoever uses it is told that nobody knows.
+//! A session that another User-Agent used is to be suspended, and one whose token came again after it was rotated away is to
+//! end. When the store is away at that moment, the session must not go on as it was because the outage came between. So the
+//! offence is remembered here and written down when the store is back, before anything of that session is served again.
+//! Until then it is not in the cache either, and whoever uses it is told that nobody knows.
 //!
 //! What is here is lost when the process ends before the store is back; the log has a line of each.
 
@@ -12,27 +12,49 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Concerned, Sessions};
+use super::{Circumstances, Concerned, Sessions};
 use crate::clock::Timestamp;
-use crate::error::Problem;
+use crate::error::{Code, Problem};
 use crate::metrics::StoreCall;
 use crate::session::{Actor, SessionId, SuspendReason};
 use crate::store::Offender;
+use crate::token::Digest;
 
-/// The most that wait at once. Each takes a whole session's token, so that they are made up in no number.
+/// The most that wait at once. Each takes a good token, so nobody makes them up.
 const MOST: usize = 10_000;
+/// The most that is kept of a User-Agent.
+const LONGEST_AGENT: usize = 1024;
 /// The most that are written down in one round of the task that writes last uses too.
 const BATCH: usize = 500;
 
-/// A use of a session by another User-Agent.
+/// A use of a session by somebody who should not have its token.
 #[derive(Clone, Debug)]
 pub(super) struct Offence {
-    pub(super) user_agent: String,
-    pub(super) ip: IpAddr,
-    pub(super) at: Timestamp,
+    deed: Deed,
+    user_agent: String,
+    ip: IpAddr,
+    at: Timestamp,
 }
 
-/// The suspensions that wait for the store.
+/// What was done.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Deed {
+    /// It was used by another User-Agent: it is suspended.
+    OtherUserAgent,
+    /// Its token of this digest was used after it was rotated away: it ends.
+    Reuse(Digest),
+}
+
+impl Offence {
+    pub(super) fn new(deed: Deed, circumstances: Circumstances) -> Self {
+        let Circumstances { mut user_agent, ip, now } = circumstances;
+        let end = (0..=LONGEST_AGENT).rev().find(|end| user_agent.is_char_boundary(*end));
+        user_agent.truncate(end.filter(|_| user_agent.len() > LONGEST_AGENT).unwrap_or(user_agent.len()));
+        Self { deed, user_agent, ip, at: now.wall }
+    }
+}
+
+/// The offences that wait for the store.
 #[derive(Debug, Default)]
 pub(super) struct Overdue {
     waiting: Mutex<BTreeMap<SessionId, Offence>>,
@@ -85,37 +107,39 @@ impl Overdue {
 }
 
 impl Sessions {
-    /// Suspends a session, now or as soon as the store can be told.
+    /// Does to a session what follows from an offence, now or as soon as the store can be told.
     ///
     /// Cancel safety: once begun, it happens even when this is dropped.
-    pub(super) async fn suspend_for(&self, id: SessionId, offence: Offence) {
-        let (sessions, offence_now) = (self.clone(), offence.clone());
-        let written = self.inner.side.spawn(async move {
-            if sessions.suspend_now(id, offence_now.clone()).await.is_ok() {
-                return;
-            }
-            // First written down here, then forgotten: a load that ends in between is forgotten with the rest, and one that
-            // begins after it finds the suspension.
-            if sessions.inner.overdue.add(id, offence_now) {
-                tracing::error!(session = %id, "the session store cannot be told of the suspension; it will be as soon as it is back");
-            } else {
-                tracing::error!(session = %id, "the session is not suspended: the store cannot be told, and {MOST} others wait for it");
-            }
-            sessions.inner.cache.forget_id(id);
-        });
-        // The task does not panic, and nothing is done with its answer.
-        let _ = written.await;
-    }
-
-    /// Writes the suspension of this session down if it is overdue, and says whether it was.
     ///
     /// # Errors
-    /// [`Code::StoreUnavailable`](crate::error::Code::StoreUnavailable) when it still cannot be.
+    /// [`Code::StoreUnavailable`] when the store cannot be told now.
+    pub(super) async fn answer_for(&self, id: SessionId, offence: Offence) -> Result<(), Problem> {
+        let sessions = self.clone();
+        let written = self.inner.side.spawn(async move {
+            let Err(problem) = sessions.write_down(id, offence.clone()).await else { return Ok(()) };
+            // First written down here, then forgotten: a load that ends in between is forgotten with the rest, and one that
+            // begins after it finds the offence.
+            if sessions.inner.overdue.add(id, offence) {
+                tracing::error!(session = %id, "the session store cannot be told of it; it will be as soon as it is back");
+            } else {
+                tracing::error!(session = %id, "nothing follows from it: the store cannot be told, and {MOST} others wait for it");
+            }
+            sessions.inner.cache.forget_id(id);
+            Err(problem)
+        });
+        // The task is neither aborted nor does it panic; a runtime that is going down ends here too.
+        written.await.unwrap_or_else(|_| Err(Problem::new(Code::Internal)))
+    }
+
+    /// Writes down what is overdue of this session, and says whether anything was.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`] when it still cannot be.
     pub(super) async fn catch_up_on(&self, id: SessionId) -> Result<bool, Problem> {
         let Some(offence) = self.inner.overdue.of(id) else { return Ok(false) };
-        self.suspend_now(id, offence).await?;
+        self.write_down(id, offence).await?;
         self.inner.overdue.remove(id);
-        tracing::warn!(session = %id, "the session store was told of an overdue suspension");
+        tracing::warn!(session = %id, "the session store was told of what happened while it was away");
         Ok(true)
     }
 
@@ -129,18 +153,25 @@ impl Sessions {
         }
     }
 
-    async fn suspend_now(&self, id: SessionId, offence: Offence) -> Result<(), Problem> {
+    /// Nothing comes of it when the session has ended or is suspended already.
+    async fn write_down(&self, id: SessionId, offence: Offence) -> Result<(), Problem> {
         const REASON: SuspendReason = SuspendReason::UserAgentChanged;
 
         let sessions = self.clone();
         self.change(StoreCall::End, Concerned::Sessions(vec![id]), async move {
-            let offender = Some(Offender { ip: offence.ip, user_agent: &offence.user_agent });
-            // Of a session that has ended or is suspended already nothing is written.
-            let suspended = sessions.inner.store.suspend(id, REASON, &Actor::Policy, offender, offence.at).await?;
-            if let Some(suspended) = suspended {
-                sessions.inner.metrics.suspended(REASON);
-                sessions.forget(&[suspended]);
-            }
+            let (store, at) = (&sessions.inner.store, offence.at);
+            let offender = Offender { ip: offence.ip, user_agent: &offence.user_agent };
+            let gone = match offence.deed {
+                Deed::OtherUserAgent => {
+                    let suspended = store.suspend(id, REASON, &Actor::Policy, Some(offender), at).await?;
+                    if suspended.is_some() {
+                        sessions.inner.metrics.suspended(REASON);
+                    }
+                    suspended
+                }
+                Deed::Reuse(digest) => store.end_reused(&digest, offender, at).await?,
+            };
+            sessions.forget(gone.as_slice());
             Ok(())
         })
         .await
@@ -150,16 +181,20 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Moment, Uptime};
 
     fn offence(at: i64) -> Offence {
-        Offence { user_agent: "thief/1.0".to_owned(), ip: [192, 0, 2, 1].into(), at: Timestamp::from_millis(at) }
+        let now = Moment { wall: Timestamp::from_millis(at), uptime: Uptime::from_micros(1) };
+        let circumstances = Circumstances { user_agent: "\u{fffd}".repeat(1000), ip: [192, 0, 2, 1].into(), now };
+        Offence::new(Deed::OtherUserAgent, circumstances)
     }
 
     #[test]
     fn the_first_offence_counts_and_those_there_is_no_room_for_are_said_so() {
         let (overdue, id) = (Overdue::default(), SessionId::generate().unwrap());
         assert!(overdue.add(id, offence(1)) && overdue.add(id, offence(2)));
-        assert_eq!(overdue.of(id).unwrap().at, Timestamp::from_millis(1));
+        let first = overdue.of(id).unwrap();
+        assert_eq!((first.at, first.user_agent.len()), (Timestamp::from_millis(1), 1023));
         for _ in 1..MOST {
             assert!(overdue.add(SessionId::generate().unwrap(), offence(3)));
         }

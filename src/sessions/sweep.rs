@@ -45,12 +45,7 @@ impl Sessions {
     /// Sweeps the store every so often, until `stop`.
     pub async fn sweep(self, sweeping: Sweeping, mut stop: watch::Receiver<bool>) {
         let interval = sweeping.interval;
-        let keep = Retention {
-            keep_for: sweeping.keep_for,
-            keep_per_user: sweeping.keep_per_user,
-            idle_timeout: self.rules().idle_timeout,
-        };
-        let mut sweeper = Sweeper { sessions: self, keep, last: None, last_full: None, failing: false };
+        let mut sweeper = Sweeper { sessions: self, sweeping, last: None, last_full: None, failing: false };
         let swept = async {
             // Before the first one too, so that gateways that start together do not sweep together; but soon, so that one
             // that is started anew every day sweeps at all.
@@ -71,7 +66,7 @@ impl Sessions {
 /// What is known from one sweep to the next.
 struct Sweeper {
     sessions: Sessions,
-    keep: Retention,
+    sweeping: Sweeping,
     /// When the last sweep began that came to its end.
     last: Option<Timestamp>,
     last_full: Option<Uptime>,
@@ -106,7 +101,13 @@ impl Sweeper {
                 return false;
             }
             let began = clock::uptime();
-            let swept = inner.store.sweep(Sweep { retention: self.keep, now, since, batch, stage }).await;
+            // Asked for each batch: a reload may have made a session live that was unused for too long a moment ago.
+            let retention = Retention {
+                keep_for: self.sweeping.keep_for,
+                keep_per_user: self.sweeping.keep_per_user,
+                idle_timeout: self.sessions.rules().idle_timeout,
+            };
+            let swept = inner.store.sweep(Sweep { retention, now, since, batch, stage }).await;
             let took = clock::uptime().since(began);
             inner.metrics.store_call(StoreCall::Sweep, took);
             match swept {

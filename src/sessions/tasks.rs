@@ -69,8 +69,14 @@ impl Sessions {
         Ok(migrated)
     }
 
-    /// Enforces the limits once, as soon as the store is up; again from the beginning when it is lost before the end.
-    pub async fn enforce_limits_at_start(self, limits: MaxSessions, mut stop: watch::Receiver<bool>) {
+    /// Enforces the limits once, as soon as the store is up; again from the beginning when it is lost before the end. Ends at
+    /// `stop`, and as soon as other settings are in force: `superseded` says so.
+    pub async fn enforce_limits_at_start(
+        self,
+        limits: MaxSessions,
+        mut stop: watch::Receiver<bool>,
+        mut superseded: watch::Receiver<bool>,
+    ) {
         let enforced = async {
             loop {
                 self.inner.health.until_found().await;
@@ -86,10 +92,11 @@ impl Sessions {
         tokio::select! {
             () = enforced => {}
             _ = stop.wait_for(|stop| *stop) => {}
+            _ = superseded.wait_for(|superseded| *superseded) => {}
         }
     }
 
-    /// Writes touches and overdue suspensions down until `stop`, and what is left then.
+    /// Writes touches and what is overdue down until `stop`, and what is left then.
     pub async fn write_touches(self, mut stop: watch::Receiver<bool>) {
         let period = self.flush_period();
         while !*stop.borrow() {

@@ -50,6 +50,11 @@ impl Guard {
         Self::default()
     }
 
+    /// Whether a session with these roles protects its user, once it is live.
+    pub fn keeps(&self, roles: &[Role]) -> bool {
+        roles.iter().any(|role| self.roles.contains(role))
+    }
+
     /// Whether the user is protected by name.
     pub fn names(&self, user: &UserId) -> bool {
         self.users.contains(user)

@@ -237,7 +237,7 @@ impl Postgres {
         now: Timestamp,
     ) -> Result<Option<Ended>, StoreError> {
         let (call, client) = self.begin(self.timeout).await?;
-        let suspended = call.bounded(write::suspend(&client, id, reason, actor, offender, now)).await;
+        let suspended = call.bounded(write::suspend(&client, id, reason, actor, offender, now, Some(now))).await;
         call.settle(client, suspended)
     }
 

@@ -192,7 +192,7 @@ impl Sqlite {
             user_agent: offender.map(|offender| offender.user_agent.to_owned()),
             ..write::Entry::new(schema::kind::SUSPENDED, now, schema::reason_detail(reason.name()))
         };
-        self.write(move |db| write::suspend(db, id, reason, entry)).await
+        self.write(move |db| write::suspend(db, id, reason, entry, Some(now))).await
     }
 
     pub(super) async fn end(&self, which: Which<'_>, ending: Ending<'_>) -> Result<Vec<Ended>, StoreError> {

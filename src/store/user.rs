@@ -86,6 +86,8 @@ pub enum Reactivated {
         /// The limit.
         limit: NonZeroU32,
     },
+    /// The guard keeps it.
+    Protected,
     /// There is no such session.
     NotFound,
 }

@@ -93,6 +93,15 @@ fn who_has_logout_alone_cannot_touch_protected_users() {
         refused(&call(&gateway, &staff, "POST", &format!("{path}/suspend")), 403, "protected_user");
         assert!(lives(&gateway, session));
     }
+    // Nor bring back what somebody had reason to suspend, be it the user's only session.
+    let boss = login(&gateway, "bea", "superuser");
+    for session in [&second, &boss] {
+        let path = format!("/sessions/{}", session.id);
+        ok(call(&gateway, &chief, "POST", &format!("{path}/suspend")));
+        refused(&call(&gateway, &staff, "POST", &format!("{path}/reactivate")), 403, "protected_user");
+        assert!(!lives(&gateway, session));
+        ok(call(&gateway, &chief, "POST", &format!("{path}/reactivate")));
+    }
     for user in ["root", "sue"] {
         refused(&call(&gateway, &staff, "POST", &format!("/users/{user}/logout")), 403, "protected_user");
         refused(&put(&gateway, &staff, user, &json!({ "enabled": false })), 403, "protected_user");

@@ -259,3 +259,30 @@ fn streams_that_the_client_makes_us_reset_are_bounded() {
     assert!(upstream.received().len() < 10_000, "{} of 20,000 reached the application", upstream.received().len());
     assert_eq!(judged(&gateway, &BASE), Verdict::Answered(Some(200)), "and it still serves");
 }
+
+/// A stream that its client resets with NO_ERROR is a body that ended for the library below us.
+#[test]
+fn a_body_that_the_client_gives_up_in_the_middle_is_never_a_whole_one_for_the_application() {
+    let app = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gateway = Gateway::start(&format!("http://{}", app.local_addr().unwrap()), OPEN);
+    for (length, reason) in [(None, 0_u32), (Some("8"), 0), (None, 8), (Some("8"), 8)] {
+        let mut fields = but(":method", "POST");
+        fields.extend(length.map(|length| ("content-length", length)));
+        let mut frames = Frames::open(gateway.address);
+        frames.send(HEADERS, END_HEADERS, 1, &block(&fields));
+        frames.send(DATA, 0, 1, b"half");
+        let (mut stream, _) = app.accept().unwrap();
+        let mut received = Vec::new();
+        let mut piece = [0; 1024];
+        while !received.ends_with(b"half\r\n") && !received.ends_with(b"half") {
+            let read = std::io::Read::read(&mut stream, &mut piece).unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&received));
+            received.extend_from_slice(&piece[..read]);
+        }
+        frames.send(RST_STREAM, 0, 1, &reason.to_be_bytes());
+        // The connection is closed, reset or not, and the end of the body never came.
+        let _ = std::io::Read::read_to_end(&mut stream, &mut received);
+        let received = String::from_utf8(received).unwrap();
+        assert!(received.trim_end().ends_with("half"), "{length:?} {reason}: {received}");
+    }
+}

@@ -228,7 +228,7 @@ both! {
                     0 => drop(store.end_matching(&of("ann"), &guard(), EndReason::EndedByAdmin, &by).await?),
                     1 => drop(store.set_user(&ann, settings, &guard(), &by).await?),
                     2 => drop(store.suspend_guarded(id, &guard(), SuspendReason::SuspendedByAdmin, &by).await?),
-                    3 => drop(store.reactivate(id, limit, &by).await?),
+                    3 => drop(store.reactivate(id, limit, &guard(), &by).await?),
                     4 => drop(store.create(new("ann", at(2))).await?),
                     5 => drop(store.end(Which::AllOf(&ann), session_gateway::store::Ending {
                         reason: EndReason::Revoked, current: None, actor: &Actor::Operator, now: at(2),

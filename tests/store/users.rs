@@ -162,7 +162,7 @@ both! {
     async fn a_reactivated_session_is_active_again_under_the_users_limit(fixture) {
         let id = fixture.session("ann", at(1)).await;
         let unlimited = max(0, OnExceed::EvictOldest);
-        let reactivate = async |limit| { fixture.store.reactivate(id, limit, &by(at(5))).await.unwrap() };
+        let reactivate = async |limit| { fixture.store.reactivate(id, limit, &guard(), &by(at(5))).await.unwrap() };
         assert_eq!(reactivate(unlimited).await, Reactivated::NotSuspended);
         fixture.store.suspend(id, BY_ADMIN, &Actor::Operator, None, at(2)).await.unwrap();
         let other = fixture.session("ann", at(3)).await;
@@ -174,12 +174,14 @@ both! {
         assert_eq!(fixture.live("ann", at(5)).await, [other, id]);
         assert_eq!(fixture.events("session_reactivated").await, ["ann admin:root {}"]);
 
-        fixture.store.suspend(id, BY_ADMIN, &Actor::Operator, None, at(2)).await.unwrap();
-        assert_eq!(fixture.store.reactivate(id, unlimited, &by(at(1001))).await.unwrap(), Reactivated::Expired);
+        let late = fixture.store.suspend(id, BY_ADMIN, &Actor::Policy, None, at(4)).await.unwrap();
+        assert!(late.is_none(), "whoever reactivated it knew of what had happened before");
+        fixture.store.suspend(id, BY_ADMIN, &Actor::Operator, None, at(6)).await.unwrap().unwrap();
+        assert_eq!(fixture.store.reactivate(id, unlimited, &guard(), &by(at(1001))).await.unwrap(), Reactivated::Expired);
         fixture.end(Which::One(id), EndReason::Revoked, None).await;
         assert_eq!(reactivate(unlimited).await, Reactivated::Over);
         let unknown = SessionId::generate().unwrap();
-        assert_eq!(fixture.store.reactivate(unknown, unlimited, &by(at(5))).await.unwrap(), Reactivated::NotFound);
+        assert_eq!(fixture.store.reactivate(unknown, unlimited, &guard(), &by(at(5))).await.unwrap(), Reactivated::NotFound);
     }
 
     async fn a_reactivated_session_takes_the_place_of_one_that_was_not_used_for_good(fixture) {
@@ -190,7 +192,7 @@ both! {
         fixture.execute(&format!("UPDATE sessions SET last_seen_at = {} WHERE state = 'suspended'", fixture.literal(seen.at))).await.unwrap();
         let by = By { idle_since: Some(at(5)), ..by(at(9)) };
         let Reactivated::Done { active, unused } =
-            fixture.store.reactivate(id, max(1, OnExceed::EvictOldest), &by).await.unwrap() else { panic!() };
+            fixture.store.reactivate(id, max(1, OnExceed::EvictOldest), &guard(), &by).await.unwrap() else { panic!() };
         assert_eq!((active.id, ids(&unused)), (id, vec![idle]));
         fixture.store.touch(&[Touch { id: idle, ..seen }]).await.unwrap();
         assert_eq!(fixture.state(idle).await, State::Ended(EndReason::Unused));
@@ -208,9 +210,9 @@ both! {
             }
             let limit = max(2, OnExceed::RejectNew);
             let store = fixture.another();
-            let by = by(at(3));
+            let (by, guard) = (by(at(3)), guard());
             let (reactivated, created) = tokio::join!(
-                futures_util::future::join_all(suspended.iter().map(|id| store.reactivate(*id, limit, &by))),
+                futures_util::future::join_all(suspended.iter().map(|id| store.reactivate(*id, limit, &guard, &by))),
                 futures_util::future::join_all((0..5).map(|_| {
                     let mut login = new(&name, at(3));
                     login.limit = limit;

@@ -136,6 +136,7 @@ pub(super) async fn reactivate(
     // The roles of a session never change, so that the limit by role can be looked up before the change.
     let principal = get(call, id).await?.principal;
     let limit = call.config.max_sessions.for_roles(principal.roles.iter().map(Role::as_str));
-    call.sessions.reactivate(id, limit, caller.by.clone()).await?;
+    let reactivated = call.sessions.reactivate(id, limit, caller.guard.clone(), caller.by.clone()).await;
+    caller.noted(call, Some(&principal.user), reactivated).await?;
     answer(call, caller, get(call, id).await?)
 }

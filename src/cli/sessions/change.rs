@@ -77,7 +77,7 @@ pub(super) async fn reactivate(config: &Config, store: &Store, one: &One, moment
         idle_since: moment.idle_since,
     };
     let refused = |why: &str| Err(Failure::Refused(format!("the session {} {why}", one.id)));
-    match store.reactivate(one.id, limit, &by(moment)).await? {
+    match store.reactivate(one.id, limit, &Guard::none(), &by(moment)).await? {
         Reactivated::Done { .. } => done(store, one, moment, "active again").await,
         Reactivated::NotSuspended => done(store, one, moment, "was not suspended").await,
         Reactivated::Expired => refused("has expired"),
@@ -85,6 +85,7 @@ pub(super) async fn reactivate(config: &Config, store: &Store, one: &One, moment
         Reactivated::OverLimit { limit } => {
             refused(&format!("finds no place: its user has {limit} live session(s), as many as allowed; end one first"))
         }
+        Reactivated::Protected => refused("is of a protected user"),
         Reactivated::NotFound => Err(nobody_knows(one.id)),
     }
 }

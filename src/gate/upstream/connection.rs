@@ -136,10 +136,10 @@ impl Connection {
         method: &Method,
         phases: &Phases,
     ) -> Result<http::Response<()>, Failure> {
-        let Outgoing { head, body, chunked, names_address } = outgoing;
+        let Outgoing { head, body, chunked, owed, names_address } = outgoing;
         self.keep_alive = false;
         self.upload =
-            Upload { head, body, chunked, names_address, sent_before: self.stream.sent(), ..Upload::default() };
+            Upload { head, body, chunked, owed, names_address, sent_before: self.stream.sent(), ..Upload::default() };
         let head = poll_fn(|cx| match self.poll_head(cx, method) {
             Poll::Pending => phases.poll_response_limit(cx).map(|waiting_for_client| {
                 Err(if waiting_for_client { Failure::ClientStalled } else { Failure::TimedOut })
@@ -244,8 +244,8 @@ impl Connection {
                     Ok(0) => return Poll::Ready(Err(Failure::Broke(io::ErrorKind::WriteZero.into()))),
                     Ok(written) => upload.written(written),
                     Err(_) if !upload.begun && self.stream.sent() == upload.sent_before => {
-                        let Upload { head, body, chunked, names_address, .. } = std::mem::take(upload);
-                        let unsent = Outgoing { head, body, chunked, names_address };
+                        let Upload { head, body, chunked, owed, names_address, .. } = std::mem::take(upload);
+                        let unsent = Outgoing { head, body, chunked, owed, names_address };
                         return Poll::Ready(Err(Failure::Unstarted(Box::new(unsent))));
                     }
                     // It closed, but may have said why before: the response is read to its end.
@@ -276,6 +276,7 @@ impl Connection {
             && self.received.is_empty()
             && !self.upload.is_pending()
             && self.upload.body.is_none()
+            && self.upload.owed == 0
             && !self.upload.cut_short
             && !self.stream.is_unflushed()
     }

@@ -23,6 +23,8 @@ pub(super) struct Upload {
     /// and then what the client still sends.
     pub(super) body: Option<RequestBody>,
     pub(super) chunked: bool,
+    /// What of a body of announced length was not added yet.
+    pub(super) owed: u64,
     pub(super) names_address: bool,
     pub(super) begun: bool,
     /// What had left on the connection before.
@@ -37,6 +39,8 @@ pub(in crate::gate) struct Outgoing {
     pub(super) head: BytesMut,
     pub(super) body: Option<RequestBody>,
     pub(super) chunked: bool,
+    /// How long the body is, if that is announced.
+    pub(super) owed: u64,
     /// Whether its `Host` is that of the address that it is sent to.
     pub(super) names_address: bool,
 }
@@ -45,12 +49,13 @@ impl Outgoing {
     /// A request with its head as written, and the body that the head announces.
     pub(in crate::gate) fn new(head: BytesMut, body: RequestBody, length: BodyLength) -> Self {
         let body = matches!(length, BodyLength::Exactly(_) | BodyLength::Chunked).then_some(body);
-        Self { head, body, chunked: length == BodyLength::Chunked, names_address: false }
+        let owed = if let BodyLength::Exactly(length) = length { length } else { 0 };
+        Self { head, body, chunked: length == BodyLength::Chunked, owed, names_address: false }
     }
 
     /// A request without a body.
     pub(in crate::gate) const fn bodiless(head: BytesMut) -> Self {
-        Self { head, body: None, chunked: false, names_address: false }
+        Self { head, body: None, chunked: false, owed: 0, names_address: false }
     }
 
     /// The same, whose `Host` is that of the first address as long as it is sent there, and else that of another.
@@ -101,6 +106,7 @@ impl Upload {
             Ok(data) => data,
             Err(frame) => return self.finish(frame.into_trailers().ok()),
         };
+        self.owed = self.owed.saturating_sub(data.len() as u64);
         if self.chunked {
             self.head.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
             self.tail = b"\r\n";

@@ -86,10 +86,11 @@ impl Postgres {
         &self,
         id: SessionId,
         limit: Limit,
+        guard: &Guard,
         by: &By,
     ) -> Result<Reactivated, StoreError> {
         let (call, mut client) = self.begin(self.timeout).await?;
-        let reactivated = call.bounded(user::reactivate(&mut client, id, limit, by)).await;
+        let reactivated = call.bounded(user::reactivate(&mut client, id, limit, guard, by)).await;
         call.settle(client, reactivated)
     }
 

@@ -181,7 +181,7 @@ pub(super) async fn suspend(
         State::Active => {}
     }
     let offender = by.ip.map(|ip| Offender { ip, user_agent: by.user_agent.as_deref().unwrap_or_default() });
-    let suspended = write::suspend(&transaction, id, reason, &by.actor, offender, by.now).await?;
+    let suspended = write::suspend(&transaction, id, reason, &by.actor, offender, by.now, None).await?;
     transaction.commit().await?;
     // An end does not wait for the user's row: it may have come between.
     Ok(suspended.map_or(Suspended::Over, Suspended::Done))
@@ -222,10 +222,15 @@ pub(super) async fn reactivate(
     client: &mut Object,
     id: SessionId,
     limit: Limit,
+    guard: &Guard,
     by: &By,
 ) -> Result<Reactivated, Trouble> {
     let transaction = client.transaction().await?;
     let Some((record, settings)) = locked(&transaction, id).await? else { return Ok(Reactivated::NotFound) };
+    let principal = &record.principal;
+    if guard.keeps(&principal.roles) || search::is_protected(&transaction, &principal.user, guard, by).await? {
+        return Ok(Reactivated::Protected);
+    }
     match record.phase(by.now, by.idle_since) {
         Phase::Ended => return Ok(Reactivated::Over),
         Phase::Expired => return Ok(Reactivated::Expired),

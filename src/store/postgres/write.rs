@@ -30,6 +30,7 @@ pub(super) async fn bind(
     Ok(())
 }
 
+/// A reactivation after the moment `unless_after` stands against it.
 pub(super) async fn suspend(
     client: &impl GenericClient,
     id: SessionId,
@@ -37,11 +38,13 @@ pub(super) async fn suspend(
     actor: &Actor,
     offender: Option<Offender<'_>>,
     now: Timestamp,
+    unless_after: Option<Timestamp>,
 ) -> Result<Option<Ended>, Trouble> {
     let statement = client
         .prepare_cached(
             "WITH suspended AS (UPDATE sessions SET state = 'suspended', state_reason = $2 \
-                 WHERE id = $1 AND state = 'active' RETURNING id, token_hash, user_id), \
+                 WHERE id = $1 AND state = 'active' AND NOT EXISTS (SELECT FROM events e \
+                     WHERE e.session_id = $1 AND e.at > $9::timestamptz AND e.kind = $10::text) RETURNING id, token_hash, user_id), \
              logged AS (INSERT INTO events (at, kind, session_id, user_id, actor, ip, user_agent, detail) \
                  SELECT $3::timestamptz, $4::text, id, user_id, $5::text, $6::inet, $7::text, $8::text::json \
                  FROM suspended) \
@@ -60,6 +63,8 @@ pub(super) async fn suspend(
                 &offender.map(|offender| offender.ip),
                 &schema::storable_opt(offender.map(|offender| offender.user_agent)),
                 &schema::reason_detail(reason.name()),
+                &unless_after.map(Time),
+                &kind::REACTIVATED,
             ],
         )
         .await?;

@@ -83,10 +83,11 @@ impl Sqlite {
         &self,
         id: SessionId,
         limit: Limit,
+        guard: &Guard,
         by: &By,
     ) -> Result<Reactivated, StoreError> {
-        let by = by.clone();
-        self.write(move |db| user::reactivate(db, id, limit, &by)).await
+        let (guard, by) = (guard.clone(), by.clone());
+        self.write(move |db| user::reactivate(db, id, limit, &guard, &by)).await
     }
 
     pub(in crate::store) async fn crowds(

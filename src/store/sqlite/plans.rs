@@ -159,7 +159,8 @@ fn every_call(mut filled: Filled) {
                 .and_then(|_| rotate::end_reused(db, &digest, OFFENDER, NOW.plus(DAY)))
         };
         "suspend": |db, id, _digest, _user| {
-            write::suspend(db, id, SuspendReason::UserAgentChanged, Entry::new(kind::SUSPENDED, NOW, "{}".to_owned()))
+            let entry = Entry::new(kind::SUSPENDED, NOW, "{}".to_owned());
+            write::suspend(db, id, SuspendReason::UserAgentChanged, entry, Some(NOW))
         };
         "end one": |db, id, _digest, _user| write::end(db, &Doomed::One(id), ENDING);
         "end own": |db, id, _digest, user| write::end(db, &Doomed::OwnedBy(user, vec![id]), ENDING);

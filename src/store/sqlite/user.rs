@@ -113,12 +113,22 @@ pub(super) fn suspend(
     match record.state {
         State::Ended(_) => Ok(Suspended::Over),
         State::Suspended(_) => Ok(Suspended::Already),
-        State::Active => Ok(write::suspend(db, id, reason, entry)?.map_or(Suspended::Over, Suspended::Done)),
+        State::Active => Ok(write::suspend(db, id, reason, entry, None)?.map_or(Suspended::Over, Suspended::Done)),
     }
 }
 
-pub(super) fn reactivate(db: &Connection, id: SessionId, allowed: Limit, by: &By) -> Result<Reactivated, StoreError> {
+pub(super) fn reactivate(
+    db: &Connection,
+    id: SessionId,
+    allowed: Limit,
+    guard: &Guard,
+    by: &By,
+) -> Result<Reactivated, StoreError> {
     let Some(record) = read::get(db, id)? else { return Ok(Reactivated::NotFound) };
+    let principal = &record.principal;
+    if guard.keeps(&principal.roles) || search::is_protected(db, &principal.user, guard, by)? {
+        return Ok(Reactivated::Protected);
+    }
     match record.phase(by.now, by.idle_since) {
         Phase::Ended => return Ok(Reactivated::Over),
         Phase::Expired => return Ok(Reactivated::Expired),

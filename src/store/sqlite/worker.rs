@@ -6,6 +6,7 @@
 //! commit: what a caller has been told is on the disk.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -14,6 +15,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::file::{DatabaseFile, Failure};
+use crate::clock;
 use crate::store::StoreError;
 
 /// The most jobs that are committed together.
@@ -127,12 +129,14 @@ pub(super) fn spawn_readers(
         let file = Arc::clone(file);
         spawn("store-reader", move || {
             let mut connection = None;
+            let given_up = Arc::new(AtomicU64::new(u64::MAX));
             // One idle reader waits for the next job while holding the lock, the others wait for the lock.
             while let Some(mut job) = next(&jobs) {
                 if job.abandoned() {
                     continue;
                 }
-                let failure = read_one(&mut connection, &file, job.as_mut()).err();
+                given_up.store(clock::uptime().plus(file.timeout()).as_micros(), Ordering::Relaxed);
+                let failure = read_one(&mut connection, &file, &given_up, job.as_mut()).err();
                 job.answer(failure.as_ref());
             }
         })?;
@@ -144,12 +148,25 @@ fn next(jobs: &Mutex<Receiver<Box<dyn Job>>>) -> Option<Box<dyn Job>> {
     jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-fn read_one(connection: &mut Option<Connection>, file: &DatabaseFile, job: &mut dyn Job) -> Result<(), Failure> {
+/// `given_up` is when nobody waits for the answer any more, in microseconds of uptime: a search in a large file is then broken
+/// off, and not in the way of the next.
+fn read_one(
+    connection: &mut Option<Connection>,
+    file: &DatabaseFile,
+    given_up: &Arc<AtomicU64>,
+    job: &mut dyn Job,
+) -> Result<(), Failure> {
+    /// Between two looks at the clock, in steps of SQLite's virtual machine: under a millisecond.
+    const STEPS: i32 = 10_000;
+
     let db = match connection {
         Some(db) => db,
         None => {
-            let db = file.connect()?;
+            let mut db = file.connect()?;
             db.pragma_update(None, "query_only", true).map_err(|error| file.broken(error))?;
+            let given_up = given_up.clone();
+            let is_late = move || clock::uptime().as_micros() > given_up.load(Ordering::Relaxed);
+            db.progress_handler(STEPS, Some(is_late)).map_err(|error| file.broken(error))?;
             connection.insert(db)
         }
     };

@@ -175,17 +175,23 @@ pub(super) fn bind(
     Ok(())
 }
 
+/// A reactivation after the moment `unless_after` stands against it.
 pub(super) fn suspend(
     db: &Connection,
     id: SessionId,
     reason: SuspendReason,
     entry: Entry,
+    unless_after: Option<Timestamp>,
 ) -> Result<Option<Ended>, StoreError> {
     let mut statement = db.prepare_cached(
         "UPDATE sessions SET state = 'suspended', state_reason = ?2 WHERE id = ?1 AND state = 'active' \
+             AND NOT EXISTS (SELECT 1 FROM events e WHERE e.session_id = ?1 AND e.at > ?3 AND e.kind = ?4) \
          RETURNING id, token_hash, user_id, state_reason",
     )?;
-    let mut rows = statement.query_map(params![id.as_uuid().as_bytes(), reason.name()], gone)?;
+    let mut rows = statement.query_map(
+        params![id.as_uuid().as_bytes(), reason.name(), unless_after.map(Timestamp::as_millis), kind::REACTIVATED],
+        gone,
+    )?;
     let Some(gone) = rows.next().transpose()? else { return Ok(None) };
     let digest = schema::digest(id, &gone.token_hash)?;
     Entry { session: Some(gone.id), user: Some(gone.user_id), ..entry }.insert(db)?;
