@@ -1,6 +1,6 @@
 //! Everything at once, for a long time: whether a verdict is ever wrong, and whether anything grows.
 //!
-//! The real program with two workers, PostgreSQL behind it. Good, revoked, unknown and stolen tokens; uploads, downloads that are
+//! The real program with two workers, PostgreSQL behind it, an application of HTTP/1.1 and one of HTTP/2, clients of both. Good, revoked, unknown and stolen tokens; uploads, downloads that are
 //! broken off, heads that are never finished, WebSockets. Meanwhile the application and PostgreSQL are restarted, and the settings
 //! put in place anew. What an outage makes of a request (502, 503, 504) is no verdict; these are:
 //!
@@ -24,6 +24,8 @@ mod app;
 mod clients;
 #[path = "soak/link.rs"]
 mod link;
+#[path = "soak/multiplexed.rs"]
+mod multiplexed;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -34,6 +36,7 @@ use std::time::Duration;
 use app::App;
 use clients::Tally;
 use support::gateway::SERVICE_KEY;
+use support::http2_app::Http2App;
 use support::now;
 use support::postgres::Cluster;
 use support::program::{Program, command};
@@ -65,19 +68,23 @@ fn plan() -> Plan {
 }
 
 /// All clients have one address here, so guesses are not bounded: good sessions that are not in memory would wait for them.
-fn settings(app: &App, response_timeout: u64) -> String {
+fn settings(app: &App, multiplexed: &Http2App, response_timeout: u64) -> String {
     format!(
         "[server]\nworkers = 2\n[cache]\nttl = \"10s\"\n[session]\ntouch_interval = \"1s\"\n[limits]\nunknown_tokens_per_client = \"0\"\n[[upstream]]\nurl = \"http://{}\"\n\
-         response_timeout = \"{response_timeout}s\"\n[[service]]\nname = \"login\"\nkey = \"{SERVICE_KEY}\"\n",
-        app.address
+         response_timeout = \"{response_timeout}s\"\n[[upstream]]\nname = \"multiplexed\"\nhosts = [\"{}\"]\nurl = \"{}\"\nprotocol = \"http2\"\n\
+         [[service]]\nname = \"login\"\nkey = \"{SERVICE_KEY}\"\n",
+        app.address,
+        multiplexed::HOST,
+        multiplexed.url()
     )
 }
 
 fn main() {
     let plan = plan();
     let (cluster, app, directory) = (Cluster::start(&[]), App::start(), TempDir::new().unwrap());
+    let multiplexed = multiplexed::app();
     let file = directory.path().join("gateway.toml");
-    std::fs::write(&file, settings(&app, 10)).unwrap();
+    std::fs::write(&file, settings(&app, &multiplexed, 10)).unwrap();
     let database = cluster.fresh_database();
     let mut start = command(directory.path());
     start.args(["serve", "--store", &database.url()]).env("GATEWAY_LOG__ACCESS", "./access.log");
@@ -104,10 +111,14 @@ fn main() {
                     match number {
                         0 => {
                             let timeout = 10 + troubles[0].load(Ordering::Relaxed) % 2;
-                            std::fs::write(&file, settings(&app, timeout)).unwrap();
+                            std::fs::write(&file, settings(&app, &multiplexed, timeout)).unwrap();
                             program.signal("HUP");
                         }
-                        1 => app.restart(),
+                        1 => {
+                            app.restart();
+                            multiplexed.leave();
+                            multiplexed.forget();
+                        }
                         _ => {
                             cluster.stop();
                             thread::sleep(every / 50);

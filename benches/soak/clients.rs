@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::app::LARGE;
 use crate::link::{Answer, Link, head, more};
+use crate::multiplexed::multiplexes;
 use crate::support::gateway::{AGENT, SERVICE_KEY};
 use crate::support::{now, websocket};
 
@@ -22,7 +23,7 @@ pub(crate) struct Tally {
 }
 
 /// The pause of a client between two rounds: the machine shall be busy, and not more than that.
-const PAUSE: Duration = Duration::from_millis(2);
+pub(crate) const PAUSE: Duration = Duration::from_millis(2);
 /// How long a WebSocket may outlive its session. The store may be away for a while, and nobody can be asked.
 const TUNNEL: Duration = Duration::from_secs(20);
 
@@ -43,7 +44,7 @@ impl Tally {
     }
 
     /// An answer to whoever may pass: as this user, with this body behind the name.
-    fn may_pass(&self, answer: std::io::Result<Answer>, expected: &[u8]) -> bool {
+    pub(crate) fn may_pass(&self, answer: std::io::Result<Answer>, expected: &[u8]) -> bool {
         match answer {
             Ok(Answer { status: 200, body }) if body == expected => {
                 self.through.fetch_add(1, Ordering::Relaxed);
@@ -61,7 +62,7 @@ impl Tally {
     }
 
     /// An answer to whoever must not pass.
-    fn must_not_pass(&self, answer: std::io::Result<Answer>, who: &str) {
+    pub(crate) fn must_not_pass(&self, answer: std::io::Result<Answer>, who: &str) {
         match answer {
             Ok(Answer { status: 401 | 403 | 429, .. }) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
@@ -81,8 +82,8 @@ pub(crate) fn start<'scope>(
     stop: &'scope AtomicBool,
     address: SocketAddr,
 ) {
-    let clients: [(usize, Client); 6] =
-        [(4, uses), (2, revokes), (1, guesses), (1, steals), (2, breaks_off), (2, talks)];
+    let clients: [(usize, Client); 7] =
+        [(4, uses), (2, revokes), (1, guesses), (1, steals), (2, breaks_off), (2, talks), (2, multiplexes)];
     for (count, client) in clients {
         for number in 0..count {
             scope.spawn(move || client(tally, address, number, stop));
@@ -91,7 +92,7 @@ pub(crate) fn start<'scope>(
 }
 
 /// A session of this user, once the gateway can make one.
-fn login(link: &mut Link, user: &str, stop: &AtomicBool) -> Option<String> {
+pub(crate) fn login(link: &mut Link, user: &str, stop: &AtomicBool) -> Option<String> {
     let body = format!("{{\"user\":\"{user}\",\"user_agent\":\"{AGENT}\",\"ip\":\"127.0.0.1\",\"max_sessions\":0}}");
     while !stop.load(Ordering::Relaxed) {
         if let Ok(Answer { status: 201, body }) = link.call("POST", "/_sessions", SERVICE_KEY, AGENT, body.as_bytes()) {

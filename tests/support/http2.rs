@@ -36,6 +36,11 @@ pub struct Response {
 pub struct Pending(JoinHandle<hyper::Result<Response>>);
 
 impl Pending {
+    /// Waits no longer: its stream is reset.
+    pub fn give_up(self) {
+        self.0.abort();
+    }
+
     /// The whole response.
     pub fn wait(self) -> hyper::Result<Response> {
         RUNTIME.block_on(self.0).unwrap()

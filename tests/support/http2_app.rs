@@ -112,6 +112,11 @@ impl Http2App {
         self.received.lock().unwrap().clone()
     }
 
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        self.received.lock().unwrap().clear();
+    }
+
     /// The last request.
     pub fn last(&self) -> Received {
         self.received().pop().expect("no request reached the application")
