@@ -1,6 +1,8 @@
 //! Certificates of clients.
 
-use super::support::authority::{Authority, Leaf};
+use std::time::Duration;
+
+use super::support::authority::{Authority, Leaf, now};
 use super::support::tls::{BOTH, Client, ONLY_12, ONLY_13};
 use super::support::wait_until;
 use super::{GET, Site};
@@ -75,5 +77,29 @@ fn a_resumed_session_ends_with_the_authority_that_let_it_in() {
         assert!(!gets_in(&ann, &site), "{version}: a ticket outlived the authority");
         let bob = Client::new(&site.authority.pem, versions, Some(&others.issue(&["bob.test"])), &[]);
         assert!(gets_in(&bob, &site));
+    }
+}
+
+#[test]
+fn a_resumed_session_ends_with_the_certificate_of_its_client() {
+    for versions in [ONLY_12, ONLY_13] {
+        let (site, clients) = start("tls_client_auth = \"required\"");
+        let end = now() + Duration::from_secs(3);
+        let ann = Client::new(&site.authority.pem, versions, Some(&clients.issue_until(&["ann.test"], end)), &[]);
+        let bob = Client::new(&site.authority.pem, versions, Some(&clients.issue(&["bob.test"])), &[]);
+        assert!(gets_in(&ann, &site) && gets_in(&ann, &site) && gets_in(&bob, &site));
+        let version = if versions == ONLY_12 { "1.2" } else { "1.3" };
+        assert_eq!(site.handshakes(version, "resumed"), 1.0, "{version}");
+
+        wait_until("the certificate has ended", || now() > end);
+
+        // The second time without a ticket, unless the first attempt brought a new one.
+        for count in [1.0, 2.0] {
+            assert!(!gets_in(&ann, &site), "{version}: a ticket outlived its certificate");
+            wait_until("that is counted", || site.failures("client_certificate") == count);
+        }
+        assert!(gets_in(&bob, &site));
+        assert_eq!(site.handshakes(version, "resumed"), 2.0, "{version}: other tickets are good");
+        assert_eq!(site.upstream.received().len(), 4);
     }
 }

@@ -198,6 +198,12 @@ fn names(leaf: &x509_cert::Certificate) -> Result<Vec<String>, x509_cert::der::E
     Ok(names.map(|name| name.as_str().trim_end_matches('.').to_ascii_lowercase()).collect())
 }
 
+/// Until when a certificate is good; `None` when it cannot be understood.
+pub(super) fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let certificate = x509_cert::Certificate::from_der(certificate.as_ref()).ok()?;
+    Some(moment(certificate.tbs_certificate.validity.not_after))
+}
+
 fn moment(time: x509_cert::time::Time) -> Timestamp {
     let millis = time.to_unix_duration().as_millis();
     Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))

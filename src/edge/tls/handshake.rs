@@ -8,12 +8,13 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::{HandshakeKind, ProtocolVersion};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{OFFERED, Tls};
+use super::{OFFERED, Tls, certificate};
+use crate::clock;
 use crate::deadline::Deadline;
 use crate::edge::conn::{Open, Protocol};
 use crate::gate::Gate;
@@ -39,6 +40,12 @@ impl Tls {
         let accepting = acceptor.accept(FirstLook { transport, passed: false }).into_fallible();
         let ended = within(&limit, gate, pin!(accepting)).await;
         let (failure, turned_away) = match ended {
+            Ended::Done(Ok(stream)) if outlives_its_certificate(stream.get_ref().1) => {
+                failed(gate, peer, HandshakeFailure::ClientCertificate, Some(&"the client's certificate has ended"));
+                limit.arm(LAST_WORD);
+                within(&limit, gate, Box::pin(part(stream, b"")).as_mut()).await;
+                return None;
+            }
             Ended::Done(Ok(stream)) => {
                 let session = stream.get_ref().1;
                 let version = session.protocol_version();
@@ -54,11 +61,7 @@ impl Tls {
             Ended::Done(Err((error, look))) => (why(&error), Some((error, look.transport))),
             Ended::TimedOut => (HandshakeFailure::Timeout, None),
         };
-        gate.metrics.connections.increment();
-        gate.metrics.tls_failed(failure);
-        // Anybody can bring this about as often as they like: no louder.
-        let error = turned_away.as_ref().map(|(error, _)| tracing::field::display(error));
-        tracing::debug!(client = ?peer, reason = failure.name(), error, "no TLS");
+        failed(gate, peer, failure, turned_away.as_ref().map(|(error, _)| error as &dyn fmt::Display));
         if let Some((_, transport)) = turned_away
             && failure != HandshakeFailure::Closed
         {
@@ -88,6 +91,25 @@ const IN_PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 fn spoken(name: Option<&[u8]>) -> Protocol {
     let agreed = OFFERED.iter().find(|(offered, _)| Some(offered.as_bytes()) == name);
     agreed.map_or(Protocol::Http1, |(_, protocol)| *protocol)
+}
+
+/// Whether a session was resumed whose client would not get in anew, since its certificate has ended. The library takes the
+/// certificate over from the ticket without a look, and gives out a new ticket with it: whoever comes back before each one is
+/// too old would stay for ever.
+fn outlives_its_certificate(session: &ServerConnection) -> bool {
+    if session.handshake_kind() != Some(HandshakeKind::Resumed) {
+        return false;
+    }
+    let certificate = session.peer_certificates().and_then(<[_]>::first);
+    certificate.is_some_and(|certificate| certificate::end(certificate).is_none_or(|end| end < clock::wall()))
+}
+
+/// Counts a handshake that came to nothing.
+fn failed(gate: &Gate, peer: Option<IpAddr>, failure: HandshakeFailure, error: Option<&dyn fmt::Display>) {
+    gate.metrics.connections.increment();
+    gate.metrics.tls_failed(failure);
+    // Anybody can bring this about as often as they like: no louder.
+    tracing::debug!(client = ?peer, reason = failure.name(), error = error.map(tracing::field::display), "no TLS");
 }
 
 enum Ended<T> {
