@@ -2,8 +2,8 @@
 //!
 //! Every worker has a socket of every entry of `server.listen` ([`listen`]), and a connection stays with its worker for life: no work
 //! stealing, no lock between workers. `accept` takes connections, `introduced` lets a proxy say whose they are, [`tls`] goes
-//! between the socket and `conn`, which serves one; `redirect` sends clients to https. [`ops`] is the operator's side, on a
-//! listener of its own.
+//! between the socket and `conn`, which serves one; `place` is what that and its requests hold of what there is for all;
+//! `redirect` sends clients to https. [`ops`] is the operator's side, on a listener of its own.
 
 mod accept;
 mod conn;
@@ -12,6 +12,7 @@ mod http2;
 mod introduced;
 pub mod listen;
 pub mod ops;
+mod place;
 mod redirect;
 mod resting;
 pub mod tls;
@@ -52,9 +53,9 @@ pub struct Worker {
     pub tls: Option<Arc<Tls>>,
     /// Its own sockets on which clients are sent to https.
     pub redirects: Vec<listen::Listener>,
-    /// Who has how many connections, over all workers; `None` does not count.
+    /// Who has how many connections and requests, over all workers; `None` does not count.
     pub crowd: Option<Arc<Crowd>>,
-    /// The most connections that it has open at a time.
+    /// The most connections that it has open at a time, and requests beside the first on those of HTTP/2.
     pub max_connections: usize,
     /// Turns true when it shall stop.
     pub stop: watch::Receiver<bool>,
@@ -105,9 +106,8 @@ impl Worker {
         if timeout(grace, room.acquire_many(all)).await.is_err() {
             gate.deadlines.close_idle();
             if timeout(drain - grace, room.acquire_many(all)).await.is_err() {
-                let left = max_connections - room.available_permits();
                 tracing::warn!(
-                    connections = left,
+                    connections = gate.metrics.open_connections.get(),
                     "the drain time is over: closing connections with requests in flight"
                 );
             }

@@ -35,6 +35,7 @@ use self::body::{RequestBody, ResponseBody};
 use self::client::Client;
 pub use self::current::Current;
 use self::exchange::{Exchange, Verdict};
+pub use self::reject::refuse;
 use self::route::Place;
 pub use self::streams::Streams;
 use self::tunnel::Tunnel;

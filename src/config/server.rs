@@ -45,13 +45,15 @@ pub struct Server {
     pub http2: bool,
     /// The most requests at a time on one HTTP/2 connection.
     pub http2_max_streams: u32,
-    /// The most open client connections, over all workers; more wait in the listener's backlog.
+    /// The most open client connections, over all workers; more wait in the listener's backlog. Requests beside the first on
+    /// connections of HTTP/2 count too; more are refused.
     pub max_connections: usize,
     /// How the listeners speak TLS; `None` is plain HTTP.
     pub tls: Option<TlsSettings>,
     /// Where every request is sent to https.
     pub redirect_listen: Vec<Listen>,
-    /// The most open connections of one client, over all workers; more are closed at once. `None` is no limit.
+    /// The most open connections of one client, over all workers; more are closed at once. Requests count as above. `None` is no
+    /// limit.
     pub max_connections_per_client: Option<NonZeroUsize>,
 }
 

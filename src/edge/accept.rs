@@ -11,8 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
 use super::conn::{self, Protocol};
-use super::crowd::{Crowd, Member};
+use super::crowd::Crowd;
 use super::listen::{Listener, Socket};
+use super::place::Place;
 use super::tls::Tls;
 use super::{introduced, redirect};
 use crate::gate::Current;
@@ -176,41 +177,40 @@ where
     match &door.entry {
         Entry::Plain => {
             tokio::spawn(async move {
-                if let Some((peer, member)) = door.admit(&mut stream, peer).await {
+                if let Some((peer, place)) = door.admit(&mut stream, peer, permit).await {
                     let protocol = if current.gate().config.server.http2 { Protocol::Either } else { Protocol::Http1 };
-                    conn::serve(stream, peer, Scheme::Http, protocol, current).await;
-                    drop(member);
+                    conn::serve(stream, peer, Scheme::Http, protocol, current, &place).await;
                 }
-                drop(permit);
             });
         }
         Entry::Tls(tls) => {
             let tls = tls.clone();
             tokio::spawn(async move {
-                if let Some((peer, member)) = door.admit(&mut stream, peer).await {
-                    if let Some((stream, protocol)) = tls.accept(stream, peer, &current.gate()).await {
-                        conn::serve(stream, peer, Scheme::Https, protocol, current).await;
-                    }
-                    drop(member);
+                if let Some((peer, place)) = door.admit(&mut stream, peer, permit).await
+                    && let Some((stream, protocol)) = tls.accept(stream, peer, &current.gate()).await
+                {
+                    conn::serve(stream, peer, Scheme::Https, protocol, current, &place).await;
                 }
-                drop(permit);
             });
         }
         Entry::Redirect => {
             tokio::spawn(async move {
-                if let Some((peer, member)) = door.admit(&mut stream, peer).await {
+                if let Some((peer, _place)) = door.admit(&mut stream, peer, permit).await {
                     redirect::serve(stream, peer, current.gate()).await;
-                    drop(member);
                 }
-                drop(permit);
             });
         }
     }
 }
 
 impl Door {
-    /// Whose connection it is, and what counts it, if it may come in.
-    async fn admit<T>(&self, stream: &mut T, peer: Option<IpAddr>) -> Option<(Option<IpAddr>, Option<Member>)>
+    /// Whose connection it is, and its place, if it may come in.
+    async fn admit<T>(
+        &self,
+        stream: &mut T,
+        peer: Option<IpAddr>,
+        room: OwnedSemaphorePermit,
+    ) -> Option<(Option<IpAddr>, Place)>
     where
         T: AsyncRead + Unpin + Send,
     {
@@ -220,10 +220,10 @@ impl Door {
         } else {
             peer
         };
-        let (Some(crowd), Some(ip)) = (&self.crowd, peer) else { return Some((peer, None)) };
+        let (Some(crowd), Some(ip)) = (&self.crowd, peer) else { return Some((peer, Place::new(None, room))) };
         // A proxy brings many clients.
         if gate.config.server.trusted_proxies.trusts(peer) {
-            return Some((peer, None));
+            return Some((peer, Place::new(None, room)));
         }
         let member = crowd.enter(ip);
         if member.is_none() {
@@ -231,6 +231,6 @@ impl Door {
             tracing::debug!(client = %ip, "a connection was closed: its client has as many as it may have");
             return None;
         }
-        Some((peer, member))
+        Some((peer, Place::new(member, room)))
     }
 }

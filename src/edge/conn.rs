@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use super::http2;
+use super::place::Place;
 use super::resting;
 use super::watched::Watched;
 use crate::gate::client::{Client, UpToDate};
@@ -44,6 +45,7 @@ pub(super) async fn serve<T>(
     scheme: Scheme,
     protocol: Protocol,
     current: Arc<Current>,
+    place: &Place,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -64,7 +66,7 @@ pub(super) async fn serve<T>(
         Ok(false) => http1(transport, client, current).await,
         Ok(true) => {
             metrics.http2_connections.increment();
-            http2::serve(transport, client, current).await
+            http2::serve(transport, client, current, place.further()).await
         }
         Err(ended) => ended,
     };

@@ -1,8 +1,8 @@
-//! How many connections each client has, so that none has them all.
+//! How many connections each client has, and requests beside the first on those of HTTP/2, so that none has them all.
 //!
 //! The count is over all workers: a client does not choose its worker, and a share for each would refuse some of what it
-//! may have. It costs a lock twice in the life of a connection, in one of several tables that are picked by the address. An
-//! entry is there as long as its client has connections, so there are never more than those.
+//! may have. It costs a lock twice in the life of what is counted, in one of several tables that are picked by the address. An
+//! entry is there as long as its client has any, so there are never more than those.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub struct Crowd {
     stripes: [Mutex<HashMap<IpAddr, usize, ahash::RandomState>>; STRIPES],
 }
 
-/// A connection that counts; dropping it counts it out.
+/// A connection or a request that counts; dropping it counts it out.
 #[derive(Debug)]
 pub(super) struct Member {
     crowd: Arc<Crowd>,
@@ -29,14 +29,14 @@ pub(super) struct Member {
 }
 
 impl Crowd {
-    /// Nobody yet; later at most `most` connections of each client.
+    /// Nobody yet; later at most `most` of each client.
     pub fn new(most: usize) -> Self {
         let hasher = ahash::RandomState::new();
         let stripes = std::array::from_fn(|_| Mutex::new(HashMap::with_hasher(hasher.clone())));
         Self { most, hasher, stripes }
     }
 
-    /// Counts a connection of `client`, unless it has all that it may have.
+    /// Counts a connection or a request of `client`, unless it has all that it may have.
     pub(super) fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Member> {
         let client = counted_as(client);
         let mut stripe = self.stripe(client)?.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,6 +50,13 @@ impl Crowd {
     fn stripe(&self, client: IpAddr) -> Option<&Mutex<HashMap<IpAddr, usize, ahash::RandomState>>> {
         let hash = usize::try_from(self.hasher.hash_one(client) >> 32).unwrap_or(0);
         self.stripes.get(hash % STRIPES)
+    }
+}
+
+impl Member {
+    /// Where it is counted, and whose it is.
+    pub(super) fn origin(&self) -> (Arc<Crowd>, IpAddr) {
+        (self.crowd.clone(), self.client)
     }
 }
 

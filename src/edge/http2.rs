@@ -2,14 +2,14 @@
 //!
 //! hyper and h2 keep the protocol and its bounds. What is ours is the time: the connection has a limit while no request is
 //! on it, and each request has the limits that it would have on a connection of its own. A client that stalls one stream
-//! loses that stream alone.
+//! loses that stream alone. And the number: a request beside the first counts as a connection of its own would.
 //!
 //! Server push is not used, and an extended CONNECT (RFC 8441) is not offered.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::conn::Ended;
+use super::place::{Full, Place, Places};
 use super::watched::Watched;
 use crate::gate::body::ResponseBody;
 use crate::gate::client::{Client, UpToDate};
@@ -39,22 +40,25 @@ const SEND_BUFFER: usize = 128 * 1024;
 const PONG: Duration = Duration::from_secs(20);
 /// The most streams that a connection keeps for requests to come. Each has two limits of time, which are looked over.
 const MOST_SPARE: usize = 8;
+/// The most requests of a connection at a time that are told why there is no place for them. A client that takes no bodies lets
+/// them pile up: others get the status alone, which waits for nothing.
+const MOST_TOLD: usize = 16;
 /// The most fields of a request, as on HTTP/1.1.
 const MOST_FIELDS: usize = 100;
 
 /// Serves requests on a connection until it is closed, by either side, by a limit of time, or by a drain.
-pub(super) async fn serve<T>(transport: Watched<T>, client: Arc<Client>, current: Arc<Current>) -> Ended
+pub(super) async fn serve<T>(transport: Watched<T>, client: Arc<Client>, current: Arc<Current>, places: Places) -> Ended
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     client.phases.multiplexed();
     let gate = &client.gate;
     let server = &gate.config.server;
-    let streams = Streams::of(client.clone(), current, server.http2_max_streams);
+    let streams = Streams::of(client.clone(), current, server.http2_max_streams, places);
     let beginning = streams.clone();
     let service = service_fn(move |request| {
-        let stream = beginning.begin();
-        async move { Ok::<_, Infallible>(answer(stream, request).await) }
+        let (stream, refusal) = beginning.begin();
+        async move { Ok::<_, Infallible>(answer(stream, request, refusal).await) }
     });
     let connection = http2::Builder::new(streams)
         .timer(TokioTimer::new())
@@ -91,7 +95,10 @@ where
     .await
 }
 
-async fn answer(stream: Arc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
+async fn answer(stream: Arc<Client>, request: Request<Incoming>, refusal: Option<Refusal>) -> Response<ResponseBody> {
+    if let Some(Refusal { full, told }) = refusal {
+        return gate::refuse(stream, request, &full.problem(), told);
+    }
     // Browsers send each cookie as a field of its own.
     let cookies = request.headers().get_all(COOKIE).iter().count();
     if request.headers().len() - cookies > MOST_FIELDS {
@@ -111,33 +118,75 @@ struct Shared {
     connection: Arc<Client>,
     latest: UpToDate,
     open: AtomicUsize,
+    places: Places,
+    /// Whether one of the open ones has the place of the connection.
+    has_first: AtomicBool,
+    /// How many of the open ones are being told that there is no place for them.
+    refused: AtomicUsize,
     /// The stream whose request has just been read. hyper asks for its answer and gives that to be run right afterwards.
-    begun: Mutex<Option<Arc<Client>>>,
+    begun: Mutex<Option<(Arc<Client>, Held)>>,
     /// Streams that are over, for requests to come.
     spare: Mutex<Vec<Arc<Client>>>,
     most_spare: usize,
 }
 
+/// What a request holds while it is answered.
+#[derive(Debug)]
+enum Held {
+    /// The place of the connection.
+    First,
+    /// One of its own, which is given back with this.
+    Further { _place: Place },
+    /// None: it is refused.
+    Nothing,
+}
+
+/// A request for which there is no place.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    full: Full,
+    /// Whether it is told why.
+    told: bool,
+}
+
 impl Streams {
-    fn of(connection: Arc<Client>, current: Arc<Current>, most: u32) -> Self {
+    fn of(connection: Arc<Client>, current: Arc<Current>, most: u32, places: Places) -> Self {
         Self(Arc::new(Shared {
             latest: UpToDate::new(connection.clone(), current),
             connection,
             open: AtomicUsize::new(0),
+            places,
+            has_first: AtomicBool::new(false),
+            refused: AtomicUsize::new(0),
             begun: Mutex::default(),
             spare: Mutex::default(),
             most_spare: usize::try_from(most).unwrap_or(usize::MAX).min(MOST_SPARE),
         }))
     }
 
-    fn begin(&self) -> Arc<Client> {
+    fn begin(&self) -> (Arc<Client>, Option<Refusal>) {
         let Shared { latest, begun, spare, .. } = &*self.0;
         let used_before = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let stream = used_before
             .filter(|stream| latest.is_up_to_date(stream))
             .unwrap_or_else(|| Arc::new(latest.client().stream()));
-        *begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream.clone());
-        stream
+        let (held, refusal) = self.seat(stream.gate.deadlines.is_draining());
+        *begun.lock().unwrap_or_else(PoisonError::into_inner) = Some((stream.clone(), held));
+        (stream, refusal)
+    }
+
+    fn seat(&self, draining: bool) -> (Held, Option<Refusal>) {
+        let Shared { places, has_first, refused, .. } = &*self.0;
+        if !has_first.swap(true, Ordering::Relaxed) {
+            return (Held::First, None);
+        }
+        match places.take(draining) {
+            Ok(place) => (Held::Further { _place: place }, None),
+            Err(full) => {
+                let before = refused.fetch_add(1, Ordering::Relaxed);
+                (Held::Nothing, Some(Refusal { full, told: before < MOST_TOLD }))
+            }
+        }
     }
 }
 
@@ -146,12 +195,12 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        let Some(stream) = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some((stream, held)) = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             // Nothing but answers is given to be run, since no tunnels are offered.
             tokio::spawn(future);
             return;
         };
-        let running = Running::new(self.0.clone(), stream);
+        let running = Running::new(self.0.clone(), stream, held);
         tokio::spawn(async move {
             let mut future = pin!(future);
             poll_fn(|cx| {
@@ -174,20 +223,28 @@ where
 struct Running {
     shared: Arc<Shared>,
     stream: Arc<Client>,
+    held: Held,
 }
 
 impl Running {
-    fn new(shared: Arc<Shared>, stream: Arc<Client>) -> Self {
+    fn new(shared: Arc<Shared>, stream: Arc<Client>, held: Held) -> Self {
         if shared.open.fetch_add(1, Ordering::Relaxed) == 0 {
             shared.connection.phases.streams_began();
         }
-        Self { shared, stream }
+        Self { shared, stream, held }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Shared { connection, open, spare, most_spare, .. } = &*self.shared;
+        let Shared { connection, open, has_first, refused, spare, most_spare, .. } = &*self.shared;
+        match self.held {
+            Held::First => has_first.store(false, Ordering::Relaxed),
+            Held::Further { .. } => {}
+            Held::Nothing => {
+                refused.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
         if open.fetch_sub(1, Ordering::Relaxed) == 1 {
             connection.phases.streams_ended();
         }

@@ -1,22 +1,52 @@
 //! How a request that may not pass is answered: a problem for programs, the way to the login page for people.
 
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, HeaderValue, LOCATION};
-use http::{Method, Response, StatusCode};
+use std::sync::Arc;
 
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::{Method, Request, Response, StatusCode};
+
+use super::auth;
 use super::body::ResponseBody;
-use super::exchange::Verdict;
+use super::client::Client;
+use super::exchange::{Exchange, Verdict};
 use super::route::Match;
 use crate::config::OnReject;
 use crate::error::{Code, Fault, Problem};
 use crate::http::Target;
 use crate::http::problem::{self, RequestContext};
 use crate::http::returning::Appetite;
+use crate::http::trace_context::REQUEST_ID;
 
 /// The answer to a refused request in the words that its client knows, and how it counts.
 pub(super) fn with_problem(problem: &Problem, request: &RequestContext<'_>) -> (Response<ResponseBody>, Verdict) {
     let response = problem::respond(problem, request);
     (response.map(ResponseBody::whole), Verdict::Refused(problem.code))
+}
+
+/// The answer to a request that there is no room for, whatever it is about: neither its target nor its credential is looked at.
+/// Without a body unless the client is to be told more than the status. It is in the access log and the figures as others are.
+pub fn refuse<B>(client: Arc<Client>, request: Request<B>, problem: &Problem, told: bool) -> Response<ResponseBody> {
+    let mut exchange = Exchange::begin(client.clone(), &request);
+    let (mut parts, _unread) = request.into_parts();
+    let config = &client.gate.config;
+    if config.trace.is_on() {
+        exchange.follow(&mut parts.headers, !auth::is_asked(&parts.uri));
+    }
+    let asked =
+        RequestContext { presented: false, dialect: config.dialect(), method: &parts.method, headers: &parts.headers };
+    let (mut response, verdict) = with_problem(problem, &asked);
+    // Of an answer to HEAD the library sends a body too, on HTTP/2.
+    if !told || exchange.is_head() {
+        response = response.map(|_| ResponseBody::whole(Bytes::new()));
+        response.headers_mut().remove(CONTENT_TYPE);
+    }
+    if let Some(id) = exchange.answered_id() {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    exchange.verdict = verdict;
+    exchange.status = response.status().as_u16();
+    response.map(|body| body.ending(exchange))
 }
 
 /// The answer to a request that leads nowhere. When the request itself is at fault nothing else is read from its

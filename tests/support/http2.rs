@@ -9,7 +9,7 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -55,8 +55,15 @@ where
 {
     /// Connects and begins with HTTP/2.
     pub fn open(address: SocketAddr) -> Self {
+        Self::open_from([127, 0, 0, 1], address)
+    }
+
+    /// The same from this address of this machine.
+    pub fn open_from(own: [u8; 4], address: SocketAddr) -> Self {
         RUNTIME.block_on(async {
-            let stream = TcpStream::connect(address).await.unwrap();
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind((own, 0).into()).unwrap();
+            let stream = socket.connect(address).await.unwrap();
             stream.set_nodelay(true).unwrap();
             let (requests, connection) =
                 http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await.unwrap();
