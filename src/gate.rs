@@ -47,6 +47,7 @@ use crate::error::{Code, Level, Problem};
 use crate::http::cookie;
 use crate::http::credential::{self, Presented};
 use crate::http::forwarding;
+use crate::http::method;
 use crate::http::problem::{Dialect, RequestContext};
 use crate::http::trace_context::REQUEST_ID;
 use crate::http::{Caller, Host, Scheme, Target};
@@ -248,10 +249,7 @@ fn locate_from<'a>(
     transport: Scheme,
     request: &request::Parts,
 ) -> Result<Located<'a>, Problem> {
-    // A TRACE would echo the session cookie to whoever asks; a tunnel would pass everything unseen.
-    if matches!(request.method, Method::TRACE | Method::CONNECT) {
-        return Err(Problem::new(Code::MethodNotAllowed));
-    }
+    method::require_admissible(&request.method)?;
     if !forwarding::is_plainly_framed(&request.headers) {
         return Err(Problem::invalid("Transfer-Encoding", "The only transfer coding that is understood is chunked."));
     }

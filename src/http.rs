@@ -4,6 +4,7 @@
 //!
 //! What is asked of every request borrows from it, and allocates only where something has to be changed:
 //!
+//! - [`method`]: the methods that are taken in, each in the one spelling that everybody reads alike.
 //! - [`target`]: the one canonical request target. The router matches and the upstream gets the same bytes; what two
 //!   programs may read differently is refused.
 //! - [`host`]: the one canonical host that a request is for, and the patterns of the configuration that it is compared
@@ -37,6 +38,7 @@ pub mod forwarding;
 pub mod host;
 pub mod http2;
 pub mod identity;
+pub mod method;
 pub mod origin;
 pub mod original;
 pub mod problem;

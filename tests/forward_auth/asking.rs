@@ -140,6 +140,28 @@ fn what_is_said_twice_in_two_ways_is_refused() {
 }
 
 #[test]
+fn a_method_with_a_lower_case_letter_is_refused_whoever_names_it() {
+    let (upstream, gateway) = start();
+    let ann = bearer(&gateway.login("ann").token);
+    let common = format!("X-Forwarded-Proto: https\r\n{ann}");
+    for method in ["delete", "Get", "GEt", "trace"] {
+        let headers = [
+            format!("X-Forwarded-Method: {method}\r\nX-Forwarded-Uri"),
+            format!("X-Original-Method: {method}\r\nX-Original-URI"),
+        ]
+        .map(|named| format!("Host: gateway.internal\r\n{common}X-Forwarded-Host: app.test\r\n{named}: /static/x\r\n"));
+        let [traefik, nginx] = headers.map(|headers| raw(&gateway, "GET /_sessions/auth", &headers));
+        let envoy =
+            raw(&gateway, &format!("{method} /_sessions/auth/static/x"), &format!("Host: app.test\r\n{common}"));
+        for response in [traefik, nginx, envoy] {
+            refused(&response, 400, "invalid_request");
+            assert_eq!(response.json()["field"], "method", "{response:?}");
+        }
+    }
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
 fn another_call_below_sessions_does_not_answer_for_envoy() {
     let (upstream, gateway) = start();
     let ann = gateway.login("ann");

@@ -72,6 +72,8 @@ fn malformed_fields_are_refused_before_anything_is_forwarded() {
         ("a line break in the authority", but(":authority", "a\r\nx: y")),
         ("a line break in the method", but(":method", "GET / HTTP/1.1\r\nx: y")),
         ("a space in the method", but(":method", "GE T")),
+        ("a method in lower case", but(":method", "get")),
+        ("a method with one lower-case letter", but(":method", "DELETe")),
         ("another host in Host", with(&[("host", "b.example")])),
         ("two Hosts", with(&[("host", "app.example"), ("host", "b.example")])),
         ("no host at all", without(":authority")),
@@ -101,6 +103,16 @@ fn malformed_fields_are_refused_before_anything_is_forwarded() {
     }
     assert!(passed.is_empty(), "{passed:#?}");
     assert_eq!(judged(&gateway, &BASE), Verdict::Answered(Some(200)), "and it still serves");
+}
+
+#[test]
+fn a_method_with_a_lower_case_letter_is_a_bad_request() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), OPEN);
+    for method in ["get", "delete", "Delete", "trace", "connecT"] {
+        assert_eq!(judged(&gateway, &but(":method", method)), Verdict::Answered(Some(400)), "{method}");
+    }
+    assert!(upstream.received().is_empty());
 }
 
 #[test]

@@ -116,6 +116,35 @@ fn every_method_needs_a_session_preflights_too() {
     assert!(upstream.received().is_empty());
 }
 
+/// Many applications fold a method to upper case, and then do what another route was to keep from them.
+#[test]
+fn a_method_with_a_lower_case_letter_passes_no_route_for_what_an_application_may_take_it_for() {
+    let upstream = Upstream::hello();
+    let toml = "[[upstream]]\nurl = \"{upstream}\"\n\
+        [[upstream.route]]\npath = \"/api/posts\"\nmethods = [\"POST\", \"DELETE\"]\nroles = [\"staff\"]\n\
+        [[upstream.route]]\npath = \"/api/posts\"\nauth = \"optional\"\n\
+        [[upstream.login]]\npath = \"/login\"\nuser = { form = \"u\" }\n\
+        [[upstream.logout]]\npath = \"/logout\"\n";
+    let gateway = Gateway::start(&upstream.url(), toml);
+    let ann = bearer(&gateway.login("ann").token);
+    for method in ["delete", "Delete", "DELETe", "post", "get", "trace", "Connect", "x-ODD"] {
+        for path in ["/api/posts/1", "/login", "/logout", "/_sessions"] {
+            for headers in ["", ann.as_str()] {
+                let body = problem(&gateway.request(method, path, headers, b""), 400, "invalid_request");
+                assert_eq!(body["field"], "method", "{method} {path}: {body}");
+                assert!(body["detail"].as_str().unwrap().contains(method), "{body}");
+            }
+        }
+    }
+    assert!(upstream.received().is_empty(), "{:?}", upstream.received());
+    assert_eq!(
+        gateway.request("DELETE", "/api/posts/1", "", b"").status,
+        401,
+        "in upper case it is what the route says"
+    );
+    assert_eq!(gateway.request("GET", "/api/posts/1", "", b"").status, 200);
+}
+
 #[test]
 fn a_login_path_is_open_to_the_login_alone_and_not_to_other_methods() {
     let upstream = Upstream::hello();
