@@ -210,7 +210,8 @@ async fn pass(
                 }
             };
             let here = (located.scheme, located.host.as_ref());
-            if let Err(problem) = tunnel::check_origin(request, shown, &permit, (&place, here), exchange) {
+            let opens = exchange.asked.is_some();
+            if let Err(problem) = tunnel::check_origin(request, shown, &permit, (&place, here), opens) {
                 return reject::with_problem(&problem, &asked(request, presented, gate.config.dialect()));
             }
             match forward::to(client, request, body, &place, located, &permit, exchange).await {

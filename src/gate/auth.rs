@@ -15,11 +15,11 @@ use super::body::ResponseBody;
 use super::client::Client;
 use super::exchange::{Exchange, Verdict};
 use super::route::{self, Match, Place};
-use super::{Located, admit, asked, assertion, locate, reject};
+use super::{Located, admit, asked, assertion, locate, reject, tunnel};
 use crate::error::{Code, Problem};
-use crate::http::credential;
+use crate::http::credential::{self, Presented};
 use crate::http::problem::{Dialect, RequestContext};
-use crate::http::{Host, Original, Scheme, Target, forwarding, original};
+use crate::http::{Host, Original, Scheme, Target, forwarding, original, websocket};
 use crate::policy::Permit;
 
 /// Answers 401 to a request without a session.
@@ -83,11 +83,15 @@ pub(super) async fn answer(
     let gate = &client.gate;
     let found = credential::present(&request.headers, &gate.config.token.credential);
     let presented = !matches!(found, Ok(None));
-    let admitted = admit(gate, place.auth, found, &request.headers, located.client_ip, exchange).await;
+    let shown = found.as_ref().ok().copied().flatten();
+    let opens = websocket::is_asked_for(&request.headers);
+    let auth = if opens { tunnel::auth_of_opening(&place).unwrap_or(place.auth) } else { place.auth };
+    let admitted = admit(gate, auth, found, &request.headers, located.client_ip, exchange).await;
     exchange.session = admitted.as_ref().ok().and_then(|permit| permit.session().cloned());
     let admitted = admitted
         .and_then(|permit| permit.require_role(place.roles))
-        .and_then(|permit| original::without_identity(&request.headers, &gate.config.identity).map(|()| permit));
+        .and_then(|permit| original::without_identity(&request.headers, &gate.config.identity).map(|()| permit))
+        .and_then(|permit| if opens { may_open(request, shown, permit, (&place, &located)) } else { Ok(permit) });
     match admitted {
         Ok(permit) => match assertion::of_request(gate, &place, &permit, &request.method, &located.target, exchange) {
             Ok(assertion) => (allowed(client, &permit, assertion.as_deref()), Verdict::Allowed),
@@ -137,6 +141,23 @@ fn unambiguous<'a>(
         return Err(Problem::invalid("target", "The path can be read in ways that lead to different places."));
     }
     Ok((located, place))
+}
+
+/// Whether a request that may pass may open the WebSocket that it asks for.
+///
+/// On its way through the gateway it would be made a plain request where none is opened. The proxy forwards it as it came.
+fn may_open(
+    request: &request::Parts,
+    shown: Option<Presented<'_>>,
+    permit: Permit,
+    (place, located): (&Match<'_>, &Located<'_>),
+) -> Result<Permit, Problem> {
+    let is_watched = route::watched(place.upstream, &request.method, located.target.path()).is_some();
+    if is_watched || tunnel::auth_of_opening(place).is_none() {
+        return Err(Problem::invalid("Upgrade", "No WebSocket is opened here."));
+    }
+    let here = (located.scheme, located.host.as_ref());
+    tunnel::check_origin(request, shown, &permit, (place, here), true).map(|()| permit)
 }
 
 /// The request may pass; whose it is, the proxy shall tell the application.

@@ -51,17 +51,22 @@ pub(super) fn auth(place: &Match<'_>, exchange: &mut Exchange) -> Auth {
     if exchange.asked.is_none() {
         return place.auth;
     }
+    auth_of_opening(place).unwrap_or_else(|| {
+        exchange.asked = None;
+        place.auth
+    })
+}
+
+/// What it asks of a request that opens a WebSocket; `None` where none is opened.
+pub(super) fn auth_of_opening(place: &Match<'_>) -> Option<Auth> {
     match place.upstream.websockets.access {
-        WebSocketAccess::Session => Auth::Required,
-        WebSocketAccess::Any => place.auth,
-        WebSocketAccess::Off => {
-            exchange.asked = None;
-            place.auth
-        }
+        WebSocketAccess::Session => Some(Auth::Required),
+        WebSocketAccess::Any => Some(place.auth),
+        WebSocketAccess::Off => None,
     }
 }
 
-/// Whether the WebSocket that a request asks for, if it does, may be opened by the page that opens it.
+/// Whether the WebSocket that a request `opens`, if it does, may be opened by the page that opens it.
 ///
 /// # Errors
 /// [`Code::Csrf`].
@@ -70,10 +75,10 @@ pub(super) fn check_origin(
     shown: Option<Presented<'_>>,
     permit: &Permit,
     (place, located): (&Match<'_>, (crate::http::Scheme, Option<&HeaderValue>)),
-    exchange: &Exchange,
+    opens: bool,
 ) -> Result<(), Problem> {
     let by_cookie = permit.session().is_some() && shown.is_some_and(|shown| shown.source == Source::Cookie);
-    if exchange.asked.is_none() || !by_cookie {
+    if !opens || !by_cookie {
         return Ok(());
     }
     let (scheme, host) = located;

@@ -88,6 +88,19 @@ pub fn require_known_origin(
     }
 }
 
+/// Whether the request that a proxy asks about opens a WebSocket, as far as that can be known. Many proxies do not tell of
+/// `Upgrade`, which is about their own connection; but no other request has the fields that stand beside it, of which one
+/// is left over HTTP/2 too (RFC 8441 section 5). Some applications fold names.
+pub fn is_asked_for(headers: &HeaderMap) -> bool {
+    const OF_WEBSOCKETS: &[u8] = b"secwebsocket";
+
+    let folded = |name: &HeaderName| {
+        let letters = name.as_str().bytes().filter(u8::is_ascii_alphanumeric);
+        letters.take(OF_WEBSOCKETS.len()).eq(OF_WEBSOCKETS.iter().copied())
+    };
+    headers.keys().any(folded) || names(headers, &UPGRADE, PROTOCOL)
+}
+
 /// Whether a list in fields of this name has this word.
 fn names(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     let mut words = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

@@ -11,6 +11,7 @@ use crate::support::gateway::{AGENT, Gateway, Issued, bearer};
 use crate::support::noise;
 use crate::support::proxy::{Proxy, free_address};
 use crate::support::upstream::{Reaction, Received, Upstream, response};
+use crate::support::websocket::KEY;
 use crate::{APP, TRUSTED};
 
 const HTML: &str = "Accept: text/html\r\n";
@@ -347,6 +348,24 @@ fn a_login_that_goes_through_the_gateway_makes_a_session(kind: Kind) {
     assert_eq!(received.headers("x-auth-user"), ["ann"]);
 }
 
+fn a_page_of_another_site_opens_no_websocket(kind: Kind) {
+    let site = Site::start(kind);
+    let ann = site.gateway.login("ann");
+    let headers = |more: &str| {
+        format!(
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{more}"
+        )
+    };
+    let cookie = format!("Cookie: __Host-session={}\r\n", ann.token);
+    for path in ["/ws", "/static/ws", "/open/ws"] {
+        let foreign = format!("{cookie}Origin: http://evil.app.test\r\n");
+        assert_eq!(site.stops(path, &headers(&foreign)).status, 403, "{path}");
+        assert_eq!(site.stops(path, &headers("Origin: http://app.test\r\n")).status, 401, "{path}");
+        let own = format!("{cookie}Origin: http://app.test\r\n");
+        belongs(&site.passes(path, &headers(&own)), Some(&ann));
+    }
+}
+
 fn a_lacking_role_is_told(kind: Kind) {
     let site = Site::start(kind);
     let response = site.stops("/staff/x", &format!("{HTML}{}", bearer(&site.gateway.login("ann").token)));
@@ -427,6 +446,7 @@ each! {
     a_path_that_can_be_read_in_two_ways_does_not_arrive
     a_session_that_has_ended_is_refused_at_the_next_request
     a_login_that_goes_through_the_gateway_makes_a_session
+    a_page_of_another_site_opens_no_websocket
     a_lacking_role_is_told
     a_body_arrives_whole
     the_gateway_sees_the_clients_address_and_program

@@ -57,6 +57,29 @@ fn another_protocol_or_none_is_no_websocket() {
 }
 
 #[test]
+fn a_proxy_that_keeps_the_upgrade_to_itself_still_tells_that_a_websocket_is_opened() {
+    let asks = |fields: &[(&'static str, &'static str)]| {
+        let fields = fields.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+        is_asked_for(&fields.collect())
+    };
+    assert!(asks(&GOOD));
+    for alone in [
+        ("upgrade", "websocket"),
+        ("upgrade", "h2c, WebSocket"),
+        ("sec-websocket-key", KEY),
+        ("sec-websocket-key", "none"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-protocol", "chat"),
+        ("sec_websocket_key", KEY),
+    ] {
+        assert!(asks(&[("accept", "*/*"), alone]), "{alone:?}");
+    }
+    let others =
+        [("upgrade", "h2c"), ("connection", "upgrade"), ("sec-fetch-mode", "websocket"), ("sec-websocke", "x")];
+    assert!(!asks(&others));
+}
+
+#[test]
 fn one_that_cannot_be_opened_is_refused_and_not_made_a_plain_request() {
     let with = |name, value| [GOOD.as_slice(), &[(name, value)]].concat();
     for (method, fields, field) in [
