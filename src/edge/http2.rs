@@ -29,6 +29,7 @@ use super::watched::Watched;
 use crate::gate::body::ResponseBody;
 use crate::gate::client::{Client, UpToDate};
 use crate::gate::{self, Current};
+use crate::http::forwarding::MOST_FIELDS;
 
 /// What a client may send on one stream before we have passed on the first of it …
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -43,8 +44,6 @@ const MOST_SPARE: usize = 8;
 /// The most requests of a connection at a time that are told why there is no place for them. A client that takes no bodies lets
 /// them pile up: others get the status alone, which waits for nothing.
 const MOST_TOLD: usize = 16;
-/// The most fields of a request, as on HTTP/1.1.
-const MOST_FIELDS: usize = 100;
 
 /// Serves requests on a connection until it is closed, by either side, by a limit of time, or by a drain.
 pub(super) async fn serve<T>(transport: Watched<T>, client: Arc<Client>, current: Arc<Current>, places: Places) -> Ended

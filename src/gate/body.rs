@@ -102,8 +102,11 @@ impl Body for RequestBody {
                         Ok(mut trailers) => {
                             let config = &this.client.gate.config;
                             let rewritten = config.trace.rewritten();
-                            forwarding::trailers_to_upstream(&mut trailers, &config.identity, rewritten);
-                            Frame::trailers(trailers)
+                            match forwarding::trailers_to_upstream(&mut trailers, &config.identity, rewritten) {
+                                Ok(()) => Frame::trailers(trailers),
+                                // As when they cannot be read at all: the body has no end.
+                                Err(too_many) => return Poll::Ready(Some(Err(too_many.into()))),
+                            }
                         }
                         Err(data) => data,
                     }))),

@@ -25,7 +25,8 @@ use crate::policy::Permit;
 /// Forwards a request that the policy let pass.
 ///
 /// # Errors
-/// [`Code::UpstreamUnreachable`], [`Code::UpstreamUnavailable`], [`Code::UpstreamTimeout`], and for a login those of creating a session.
+/// [`Code::InvalidRequest`] for a `Connection` that names too much, [`Code::UpstreamUnreachable`], [`Code::UpstreamUnavailable`],
+/// [`Code::UpstreamTimeout`], and for a login those of creating a session.
 pub(super) async fn to(
     client: &Arc<Client>,
     parts: &mut request::Parts,
@@ -79,7 +80,7 @@ pub(super) async fn to(
     let line = RequestLine { method: &parts.method, target: target.path_and_query(), host: addressed };
     let length = if exchange.asked.is_some() { BodyLength::WebSocket } else { length(&body, &parts.headers) };
     let mut head = BytesMut::with_capacity(HEAD);
-    forwarding::write_request_head(&mut head, line, &parts.headers, &telling, length);
+    forwarding::write_request_head(&mut head, line, &parts.headers, &telling, length)?;
 
     let asks_for_login = length == BodyLength::None
         && login_page::is_asked_for(place, permit, &parts.method, target.path(), &parts.headers);
@@ -90,7 +91,7 @@ pub(super) async fn to(
     {
         parts.headers.remove(COOKIE);
         let mut head = BytesMut::with_capacity(HEAD);
-        forwarding::write_request_head(&mut head, line, &parts.headers, &telling, BodyLength::None);
+        forwarding::write_request_head(&mut head, line, &parts.headers, &telling, BodyLength::None)?;
         exchange.waited = true;
         let outgoing = Outgoing::bodiless(head).naming_address(names_address);
         // Its connection has a place among those that the application may have; the next one may have to wait for it.

@@ -8,13 +8,23 @@ use std::net::IpAddr;
 
 use bytes::BytesMut;
 use http::Method;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
+use smallvec::SmallVec;
 
 use super::client::Scheme;
 use super::identity;
 use super::trace_context::{Known, Rewritten};
+use crate::error::Problem;
 use crate::session::Session;
+
+/// The most fields of a client's head or trailers, and the most that a `Connection` names. It is what hyper reads of HTTP/1.1.
+pub const MOST_FIELDS: usize = 100;
+
+/// There are more fields than [`MOST_FIELDS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there are more fields than a message may have")]
+pub struct TooManyFields;
 
 /// How the application is told where a request came from: the header lines, written once for a connection.
 #[derive(Clone, Debug)]
@@ -97,13 +107,18 @@ pub struct RequestLine<'a> {
 ///
 /// `Expect` goes too: the gateway itself says `100 Continue`, when the application begins to read. So does the client's
 /// framing: `length` says how the body is sent on, whatever the client said.
+///
+/// # Errors
+/// `invalid_request` when `Connection` names more than a message may have; nothing is written then.
 pub fn write_request_head(
     out: &mut BytesMut,
     line: RequestLine<'_>,
     headers: &HeaderMap,
     telling: &Telling<'_>,
     length: BodyLength,
-) {
+) -> Result<(), Problem> {
+    let named = named_in(headers.get_all(header::CONNECTION))
+        .map_err(|TooManyFields| Problem::invalid("Connection", "It names more fields than a request may have."))?;
     out.extend_from_slice(line.method.as_str().as_bytes());
     out.extend_from_slice(b" ");
     out.extend_from_slice(line.target.as_str().as_bytes());
@@ -111,13 +126,12 @@ pub fn write_request_head(
     out.extend_from_slice(line.host.as_bytes());
     out.extend_from_slice(b"\r\n");
 
-    let options = connection_options(headers);
     for (name, value) in headers {
         let dropped = is_hop_by_hop(name)
             || matches!(name.as_str(), "host" | "content-length" | "expect")
             || is_forwarding(name)
             || telling.names.claims(name)
-            || options.contains(name);
+            || named.contains_key(name);
         if !dropped {
             write_field(out, name.as_str(), value.as_bytes());
         }
@@ -141,6 +155,7 @@ pub fn write_request_head(
         BodyLength::WebSocket => out.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\n"),
     }
     out.extend_from_slice(b"\r\n");
+    Ok(())
 }
 
 /// Names and values of a [`HeaderMap`] hold no line break, so a field is one line.
@@ -153,7 +168,17 @@ pub(super) fn write_field(out: &mut BytesMut, name: &str, value: &[u8]) {
 
 /// Removes from a request's trailers what only we may say, what belongs to one connection, and what means something in
 /// the headers alone.
-pub fn trailers_to_upstream(trailers: &mut HeaderMap, names: &identity::Names, rewritten: Rewritten) {
+///
+/// # Errors
+/// [`TooManyFields`], as for a head.
+pub fn trailers_to_upstream(
+    trailers: &mut HeaderMap,
+    names: &identity::Names,
+    rewritten: Rewritten,
+) -> Result<(), TooManyFields> {
+    if trailers.len() > MOST_FIELDS {
+        return Err(TooManyFields);
+    }
     remove_matching(trailers, |name| {
         is_hop_by_hop(name)
             || is_forwarding(name)
@@ -161,6 +186,7 @@ pub fn trailers_to_upstream(trailers: &mut HeaderMap, names: &identity::Names, r
             || rewritten.claims(name)
             || belongs_to_headers(name)
     });
+    Ok(())
 }
 
 /// RFC 9110 section 6.5.1: fields that frame, address or describe the content, and credentials, which would bypass what is
@@ -200,20 +226,49 @@ pub fn is_plainly_framed(headers: &HeaderMap) -> bool {
 }
 
 /// RFC 9110 section 7.6.1: the fields that `Connection` names, which end here.
-fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
-        // These say how the message is framed and addressed; nobody can have them dropped.
-        .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE))
-        .collect()
+///
+/// They are a set, so that a long list costs one look for each word, and each field one more. Most lists have nothing but words
+/// that drop no field; for them nothing is allocated.
+///
+/// # Errors
+/// [`TooManyFields`] when it names more different ones than any message has.
+pub(super) fn named_in<'h>(
+    connection: impl IntoIterator<Item = &'h HeaderValue>,
+) -> Result<HeaderMap<()>, TooManyFields> {
+    // What is about the connection goes anyway. The others say how the message is framed and addressed, and nobody can have
+    // them dropped.
+    const DROPS_NOTHING: [&[u8]; 7] =
+        [b"keep-alive", b"close", b"upgrade", b"te", b"host", b"content-length", b"content-type"];
+
+    let mut named = HeaderMap::default();
+    for option in connection.into_iter().flat_map(options) {
+        if DROPS_NOTHING.iter().any(|word| option.eq_ignore_ascii_case(word)) {
+            continue;
+        }
+        let full = named.len() >= MOST_FIELDS;
+        // What cannot be a name is no field's.
+        let Ok(option) = std::str::from_utf8(option) else { continue };
+        match named.try_entry(option) {
+            Ok(Entry::Vacant(_)) if full => return Err(TooManyFields),
+            Ok(Entry::Vacant(place)) => {
+                place.insert(());
+            }
+            Ok(Entry::Occupied(_)) | Err(_) => {}
+        }
+    }
+    Ok(named)
 }
 
-/// Removes the fields that `condemned` picks. Most messages have none or one, so nothing is collected up front.
+/// The words of one `Connection` field.
+pub(super) fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Removes the fields that `condemned` picks, each of which is looked at once: to begin anew after each removal is quadratic.
+/// Most messages have none or a few, for which nothing is allocated.
 pub(super) fn remove_matching(headers: &mut HeaderMap, condemned: impl Fn(&HeaderName) -> bool) {
-    while let Some(name) = headers.keys().find(|name| condemned(name)).cloned() {
+    let names: SmallVec<[HeaderName; 4]> = headers.keys().filter(|name| condemned(name)).cloned().collect();
+    for name in &names {
         headers.remove(name);
     }
 }

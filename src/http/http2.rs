@@ -7,6 +7,7 @@ use http::{Method, Request, Uri, Version};
 
 use super::client::Scheme;
 use super::forwarding::{is_hop_by_hop, remove_matching};
+use super::response::{self, Malformed};
 
 /// More fields than any head has that we write.
 const MAX_FIELDS: usize = 256;
@@ -44,9 +45,21 @@ pub fn request(head: &[u8], scheme: Scheme) -> Option<Request<()>> {
     Some(request)
 }
 
-/// Takes out of an application's headers or trailers what is said about one connection alone (RFC 9110 section 7.6.1).
+/// Takes out of an application's headers what is said about one connection alone (RFC 9110 section 7.6.1).
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     remove_matching(headers, is_hop_by_hop);
+}
+
+/// The same for its trailers, of which there may be as many as in chunks.
+///
+/// # Errors
+/// [`Malformed::Trailers`].
+pub fn trailers_to_client(trailers: &mut HeaderMap) -> Result<(), Malformed> {
+    if trailers.len() > response::MAX_FIELDS {
+        return Err(Malformed::Trailers);
+    }
+    strip_hop_by_hop(trailers);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -87,5 +100,17 @@ mod tests {
         }
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers.keys().collect::<Vec<_>>(), ["server"]);
+    }
+
+    #[test]
+    fn trailers_may_have_as_many_fields_as_a_head() {
+        let fields = |number: usize| -> HeaderMap {
+            (0..number).map(|at| (format!("x-{at}").parse().unwrap(), HeaderValue::from_static("1"))).collect()
+        };
+        let mut most = fields(128);
+        most.append(TE, HeaderValue::from_static("x"));
+        most.remove("x-0");
+        assert_eq!((trailers_to_client(&mut most), most.len()), (Ok(()), 127));
+        assert_eq!(trailers_to_client(&mut fields(129)), Err(Malformed::Trailers));
     }
 }

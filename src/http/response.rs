@@ -13,12 +13,12 @@ use http::{Method, Response, StatusCode, Version};
 use smallvec::SmallVec;
 
 pub use self::chunked::Chunk;
-use super::forwarding::is_hop_by_hop;
+use super::forwarding::{is_hop_by_hop, named_in, options};
 
 /// The largest head of a response.
 pub const MAX_HEAD: usize = 128 * 1024;
-/// The most header fields of a response.
-const MAX_FIELDS: usize = 128;
+/// The most fields of a response's head or trailers.
+pub(super) const MAX_FIELDS: usize = 128;
 /// As many as most responses have; more of them cost an allocation.
 const COMMON_FIELDS: usize = 24;
 
@@ -37,6 +37,9 @@ pub enum Malformed {
     /// Its chunks are broken.
     #[error("the response's chunks are broken")]
     Chunk,
+    /// Its trailers, which came without chunks, have too many fields.
+    #[error("the response's trailers have too many fields")]
+    Trailers,
     /// It ended before its end.
     #[error("the response broke off")]
     Incomplete,
@@ -139,7 +142,7 @@ fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malform
             headers.append(name, value);
         }
     }
-    for name in hop.options() {
+    for name in named_in(&hop.connection).map_err(|_| Malformed::Head)?.keys() {
         headers.remove(name);
     }
     if code == StatusCode::SWITCHING_PROTOCOLS {
@@ -200,21 +203,6 @@ impl Hop {
             }
         }
     }
-
-    /// The fields that `Connection` names, which end here too. How the body is delimited and what it is cannot be among
-    /// them.
-    fn options(&self) -> impl Iterator<Item = HeaderName> {
-        self.connection
-            .iter()
-            .flat_map(options)
-            .filter(|option| !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive"))
-            .filter_map(|option| HeaderName::from_bytes(option).ok())
-            .filter(|name| !matches!(name.as_str(), "content-length" | "content-type"))
-    }
-}
-
-fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// RFC 9112 section 6.3, and whether it left no doubt.

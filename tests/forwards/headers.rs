@@ -62,6 +62,31 @@ fn fields_that_frame_or_address_a_message_cannot_be_dropped_by_naming_them() {
 }
 
 #[test]
+fn a_connection_that_names_too_much_is_refused_in_a_request_and_malformed_in_a_response() {
+    let words = |number: usize| (0..number).map(|at| format!("X-{at}")).collect::<Vec<_>>().join(", ");
+    let upstream = Upstream::start(move |received| {
+        let number = received.target().trim_start_matches('/').parse().unwrap();
+        Reaction::Send(response("200 OK", &format!("X-7: 1\r\nConnection: {}\r\n", words(number)), "hello"))
+    });
+    let gateway = Gateway::start(&upstream.url(), OPEN);
+    let send = |target: &str, words: &str| gateway.get(target, &format!("X-7: 1\r\nConnection: {words}\r\n"));
+
+    let response = send("/100", &words(101));
+    assert_eq!((response.status, response.code().as_str()), (400, "invalid_request"), "{response:?}");
+    assert_eq!(response.json()["field"], "Connection");
+    assert!(upstream.received().is_empty());
+
+    // So many that all of them were looked at once for every field.
+    for words in [words(100), "x-7,close,".repeat(3000)] {
+        let response = send("/100", &words);
+        assert_eq!((response.status, response.header("x-7")), (200, None), "{response:?}");
+        assert_eq!(upstream.last().header("x-7"), None);
+    }
+    let response = send("/101", "close");
+    assert_eq!((response.status, response.code().as_str()), (502, "upstream_unreachable"), "{response:?}");
+}
+
+#[test]
 fn every_other_field_passes_in_its_order_and_byte_for_byte() {
     let upstream = Upstream::start(|_| {
         let headers =

@@ -254,6 +254,28 @@ fn more_header_fields_than_allowed_are_431_in_number_and_in_bytes() {
     assert!(upstream.received().is_empty());
 }
 
+#[test]
+fn trailers_with_more_fields_than_a_head_may_have_end_the_request_before_it_is_whole() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), OPEN);
+    let upload = |harmless: usize, condemned: usize| {
+        let names = |prefix: &str, number: usize| (0..number).map(|at| format!("{prefix}{at}")).collect::<Vec<_>>();
+        let names = [names("x-sum-", harmless), names("x-auth-", condemned)].concat();
+        let fields: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+        let mut frames = Frames::open(gateway.address);
+        frames.send(HEADERS, END_HEADERS, 1, &block(&but(":method", "POST")));
+        frames.send(DATA, 0, 1, b"body");
+        frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields));
+        frames.verdict()
+    };
+    for (harmless, condemned) in [(101, 0), (0, 101), (300, 300)] {
+        assert_eq!(upload(harmless, condemned), Verdict::Answered(Some(400)), "{harmless} and {condemned}");
+    }
+    assert!(upstream.received().is_empty(), "{:?}", upstream.received());
+    assert_eq!(upload(50, 50), Verdict::Answered(Some(200)));
+    assert_eq!(upstream.last().body, b"body");
+}
+
 /// "MadeYouReset" (CVE-2025-8671): frames that make the server reset its own streams.
 #[test]
 fn streams_that_the_client_makes_us_reset_are_bounded() {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 
 use crate::support::gateway::Gateway;
 use crate::support::http2_app::{Client, Http2App, head, trailers, wait};
@@ -79,6 +80,37 @@ fn an_answer_of_nothing_but_trailers_arrives_as_one() {
     let response = wait(response).unwrap();
     assert_eq!(response.headers()["grpc-status"], "12");
     assert!(response.body().is_end_stream());
+}
+
+#[test]
+fn trailers_with_more_fields_than_a_head_may_have_leave_the_response_without_its_end() {
+    let app = Http2App::start(|mut exchange| async move {
+        let number = exchange.received.uri.path().trim_start_matches('/').parse().unwrap();
+        let mut stream = exchange.respond.send_response(head(200, &[]), false)?;
+        stream.send_data(Bytes::from_static(b"x"), false)?;
+        let field = |at: usize| (format!("x-{at}").parse().unwrap(), HeaderValue::from_static("1"));
+        stream.send_trailers((0..number).map(field).collect())
+    });
+    let gateway = gateway(&app);
+    let token = gateway.login("ann").token;
+    let mut client = Client::open(gateway.address);
+    // A reset may overtake what was sent before it.
+    let mut ask = |path: &str| -> Result<HeaderMap, h2::Error> {
+        let (response, _) = client.begin(client.request("GET", path, &token), true);
+        let mut body = wait(response)?.into_body();
+        while let Some(piece) = wait(body.data()) {
+            assert_eq!(piece?, "x");
+        }
+        wait(body.trailers()).map(Option::unwrap)
+    };
+    assert_eq!(ask("/128").unwrap().len(), 128);
+    assert!(ask("/129").unwrap_err().is_reset());
+    wait_until("the log tells", || {
+        let log = std::fs::read_to_string(gateway.access_log()).unwrap();
+        log.lines().any(|line| line.contains("target=/129 ") && line.contains("aborted"))
+    });
+    assert_eq!(ask("/128").unwrap().len(), 128, "the connection goes on");
+    assert_eq!(app.connections(), 1);
 }
 
 #[test]

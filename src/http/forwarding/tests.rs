@@ -1,5 +1,7 @@
 //! Headers before and after, as the attack shapes of the field suggest them.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::clock::{Timestamp, Uptime};
 use crate::session::{Format, Principal, Record, Role, SessionId, State, UserId};
@@ -53,7 +55,7 @@ fn forwarded(lines: &[(&str, &str)], session: Option<&Session>) -> HeaderMap {
     let target = PathAndQuery::from_static("/a?b");
     let line = RequestLine { method: &Method::GET, target: &target, host: &host };
     let mut head = BytesMut::new();
-    write_request_head(&mut head, line, &headers(lines), &telling, BodyLength::None);
+    write_request_head(&mut head, line, &headers(lines), &telling, BodyLength::None).unwrap();
     let text = String::from_utf8(head.to_vec()).unwrap();
     let (first, rest) = text.split_once("\r\n").unwrap();
     assert_eq!(first, "GET /a?b HTTP/1.1");
@@ -195,7 +197,7 @@ fn an_ipv6_client_is_quoted_in_forwarded_and_plain_elsewhere() {
 #[test]
 fn trailers_carry_no_identity() {
     let mut trailers = headers(&[("X_Auth_User", "root"), ("X-Forwarded-For", "10.0.0.1"), ("X-Checksum", "7")]);
-    trailers_to_upstream(&mut trailers, &names(), Rewritten::default());
+    trailers_to_upstream(&mut trailers, &names(), Rewritten::default()).unwrap();
     assert_eq!(trailers.len(), 1);
     assert!(trailers.contains_key("x-checksum"));
 }
@@ -209,7 +211,7 @@ fn trailers_carry_no_trace_and_no_id_where_those_are_ours_to_write() {
         (Rewritten { context: true, request_id: true }, 1),
     ] {
         let mut trailers = sent.clone();
-        trailers_to_upstream(&mut trailers, &names(), rewritten);
+        trailers_to_upstream(&mut trailers, &names(), rewritten).unwrap();
         assert_eq!(trailers.len(), left, "{trailers:?}");
     }
 }
@@ -228,7 +230,7 @@ fn the_body_is_framed_as_it_is_sent_on_whatever_the_client_said() {
         (BodyLength::Chunked, &["transfer-encoding: chunked"][..]),
     ] {
         let mut head = BytesMut::new();
-        write_request_head(&mut head, line, &sent, &telling, length);
+        write_request_head(&mut head, line, &sent, &telling, length).unwrap();
         let text = String::from_utf8(head.to_vec()).unwrap();
         let framing: Vec<&str> = text
             .lines()
@@ -247,7 +249,63 @@ fn a_trailer_is_no_second_place_for_what_belongs_to_the_headers() {
     {
         let mut trailers = headers(&[("X-Checksum", "1")]);
         trailers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::from_static("x"));
-        trailers_to_upstream(&mut trailers, &names(), Rewritten::default());
+        trailers_to_upstream(&mut trailers, &names(), Rewritten::default()).unwrap();
         assert_eq!(trailers.len(), 1, "{name}");
     }
+}
+
+/// A map of so many fields whose names begin like this.
+fn many(prefix: &str, number: usize) -> HeaderMap {
+    let field = |at| (HeaderName::try_from(format!("{prefix}{at}")).unwrap(), HeaderValue::from_static("1"));
+    (0..number).map(field).collect()
+}
+
+#[test]
+fn each_field_is_looked_at_once_however_many_are_removed() {
+    let mut fields = many("x-sum-", 430);
+    fields.extend(many("x-auth-", 430));
+    let looks = Cell::new(0);
+    remove_matching(&mut fields, |name| {
+        looks.set(looks.get() + 1);
+        name.as_str().starts_with("x-auth-")
+    });
+    assert_eq!((fields.len(), looks.get()), (430, 860));
+    assert!(fields.keys().all(|name| name.as_str().starts_with("x-sum-")), "{fields:?}");
+}
+
+#[test]
+fn trailers_may_have_as_many_fields_as_a_head() {
+    let cleaned = |mut fields: HeaderMap| {
+        trailers_to_upstream(&mut fields, &names(), Rewritten::default()).map(|()| fields.len())
+    };
+    assert_eq!(cleaned(many("x-sum-", MOST_FIELDS)), Ok(MOST_FIELDS));
+    assert_eq!(cleaned(many("x-auth-", MOST_FIELDS)), Ok(0));
+    assert_eq!(cleaned(many("x-sum-", MOST_FIELDS + 1)), Err(TooManyFields));
+    let mut same = HeaderMap::new();
+    for _ in 0..=MOST_FIELDS {
+        same.append("x-sum", HeaderValue::from_static("1"));
+    }
+    assert_eq!(cleaned(same), Err(TooManyFields), "of the same name too");
+}
+
+/// What a list of these words drops.
+fn dropped(words: impl IntoIterator<Item = String>) -> Result<Vec<String>, TooManyFields> {
+    let list = words.into_iter().collect::<Vec<_>>().join(", ");
+    let named = named_in(&[HeaderValue::from_str(&list).unwrap()])?;
+    Ok(named.keys().map(|name| name.as_str().to_owned()).collect())
+}
+
+#[test]
+fn a_connection_that_names_the_same_again_and_again_names_it_once() {
+    let words = ["X-A", "x-a", "close", "Keep-Alive", "", "b d", "upgrade", "x-b"].map(str::to_owned);
+    assert_eq!(dropped(words.into_iter().cycle().take(10_000)), Ok(vec!["x-a".to_owned(), "x-b".to_owned()]));
+    let lines = ["x-a", "x-b, X-A"].map(HeaderValue::from_static);
+    assert_eq!(named_in(&lines).map(|named| named.len()), Ok(2), "over several fields as well");
+}
+
+#[test]
+fn a_connection_names_no_more_than_a_message_has() {
+    let words = |number: usize| (0..number).map(|at| format!("x-{at}"));
+    assert_eq!(dropped(words(MOST_FIELDS).chain(words(MOST_FIELDS))).map(|named| named.len()), Ok(MOST_FIELDS));
+    assert_eq!(dropped(words(MOST_FIELDS + 1)), Err(TooManyFields));
 }

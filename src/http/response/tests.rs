@@ -234,3 +234,15 @@ fn a_switch_of_protocols_says_to_which_one_if_its_connection_says_so() {
     assert_eq!(names, "upgrade=websocket x-a=b");
     assert_eq!(told("Upgrade: websocket\r\n").0, "", "this is about the connection, and it does not say so");
 }
+
+#[test]
+fn a_connection_that_names_more_than_a_response_has_is_malformed_and_the_same_name_again_is_not() {
+    let named =
+        |words: String| head(&format!("HTTP/1.1 204 No Content\r\nX-0: 1\r\nX-End: 2\r\nConnection: {words}\r\n\r\n"));
+    let words = |number: usize| (0..number).map(|at| format!("x-{at}")).collect::<Vec<_>>().join(",");
+    assert!(matches!(named(words(101)), Err(Malformed::Head)));
+    for words in [words(100), "X-0, keep-alive,".repeat(5_000)] {
+        let response = named(words).unwrap().unwrap().response;
+        assert_eq!(response.headers().keys().collect::<Vec<_>>(), ["x-end"]);
+    }
+}

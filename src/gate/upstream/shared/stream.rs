@@ -112,6 +112,8 @@ fn reason(cause: &Cause) -> Reason {
 pub(in crate::gate) struct Stream {
     body: RecvStream,
     remaining: Option<u64>,
+    /// Whether its trailers cannot be passed on, so that it never comes to its end.
+    broken: bool,
     upload: Upload,
     pause: Pause,
     /// What counts it at its address,
@@ -129,7 +131,7 @@ impl Stream {
         (using, request): (Use, Request),
     ) -> Self {
         let remaining = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { body, remaining, upload, pause, _using: using, _request: request }
+        Self { body, remaining, broken: false, upload, pause, _using: using, _request: request }
     }
 
     pub(in crate::gate::upstream) fn poll_body(
@@ -143,21 +145,23 @@ impl Stream {
                 let length = data.len();
                 self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length as u64));
                 // The next piece is asked for when this one is on its way, so the window is what a client may be behind.
-                Poll::Ready(self.body.flow_control().release_capacity(length).map(|()| Some(Frame::data(data))))
+                let released = self.body.flow_control().release_capacity(length);
+                Poll::Ready(released.map(|()| Some(Frame::data(data))).map_err(BodyFailure::from))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
-            Poll::Ready(None) => self.body.poll_trailers(cx).map_ok(|trailers| {
-                trailers.map(|mut trailers| {
-                    http2::strip_hop_by_hop(&mut trailers);
-                    Frame::trailers(trailers)
-                })
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error.into())),
+            Poll::Ready(None) => self.body.poll_trailers(cx).map(|trailers| {
+                let Some(mut trailers) = trailers? else { return Ok(None) };
+                let passed_on = http2::trailers_to_client(&mut trailers);
+                self.broken = passed_on.is_err();
+                passed_on?;
+                Ok(Some(Frame::trailers(trailers)))
             }),
             Poll::Pending => Poll::Pending,
         };
         match frame {
             Poll::Ready(frame) => {
                 self.pause.moved();
-                Poll::Ready(frame.map_err(BodyFailure::from).transpose())
+                Poll::Ready(frame.transpose())
             }
             // While the client still sends, the application is not waited for alone.
             Poll::Pending if !self.upload.is_over() => Poll::Pending,
@@ -169,10 +173,10 @@ impl Stream {
     }
 
     pub(in crate::gate::upstream) fn remaining(&self) -> Option<u64> {
-        if self.body.is_end_stream() { Some(0) } else { self.remaining }
+        if self.is_done() { Some(0) } else { self.remaining }
     }
 
     pub(in crate::gate::upstream) fn is_done(&self) -> bool {
-        self.body.is_end_stream()
+        !self.broken && self.body.is_end_stream()
     }
 }
