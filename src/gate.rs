@@ -121,7 +121,9 @@ pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response
         client.lifeline.hand_over(Tunnel::new(*opened, exchange));
         return response;
     }
-    response.map(|body| body.ending(exchange))
+    // Over HTTP/1.1 the library sends no content in answer to HEAD (RFC 9110 section 9.3.2), over HTTP/2 it would.
+    let bare = exchange.is_head() && parts.version == Version::HTTP_2;
+    response.map(|body| if bare { body.without_content() } else { body }.ending(exchange))
 }
 
 /// An answer, come what may: a bug that panics costs the one request that met it, and not the others on its worker.

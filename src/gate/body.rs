@@ -174,6 +174,13 @@ impl ResponseBody {
         self.seen = seen;
     }
 
+    /// The same without what is there of it already.
+    #[must_use]
+    pub(super) fn without_content(mut self) -> Self {
+        self.seen = Bytes::new();
+        self
+    }
+
     /// Ends this exchange when the body is dropped.
     #[must_use]
     pub fn ending(mut self, exchange: Box<Exchange>) -> Self {

@@ -142,6 +142,20 @@ fn answers_without_a_body_and_answers_to_head_keep_what_their_headers_say() {
 }
 
 #[test]
+fn an_answer_of_the_gateways_own_to_head_has_no_content() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), "");
+    for path in ["/", "/_sessions/current", "/_sessions/.well-known/nothing"] {
+        let mut frames = Frames::open(gateway.address);
+        let fields = [(":method", "HEAD"), (":scheme", "http"), (":authority", "app.test"), (":path", path)];
+        frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields));
+        let answer = std::iter::from_fn(|| frames.next()).find(|frame| frame.stream == 1).unwrap();
+        assert_eq!((answer.kind, answer.flags & END_STREAM), (HEADERS, END_STREAM), "{path}");
+    }
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
 fn trailers_of_the_application_reach_the_client() {
     let upstream = Upstream::start(|_| {
         Reaction::Send(
