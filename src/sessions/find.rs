@@ -87,10 +87,10 @@ impl Sessions {
     pub async fn find_anew(&self, session: &Session, facts: &Facts<'_>, now: Moment) -> Found {
         if session.digest == by_id(session.id) {
             self.inner.cache.forget_id(session.id);
-            return self.load_id(session.id, now.uptime).await;
+        } else {
+            self.inner.cache.forget_token(&session.digest);
         }
-        self.inner.cache.forget_token(&session.digest);
-        self.load(&session.digest, facts, now).await
+        self.load_as_found(session, facts, now).await
     }
 
     /// The session as the store has it later than `session` was read. Of many who ask at a time, one asks the store.
@@ -99,6 +99,11 @@ impl Sessions {
     /// As [`Sessions::load`].
     pub(super) async fn find_newer(&self, session: &Arc<Session>, facts: &Facts<'_>, now: Moment) -> Found {
         self.inner.cache.forget_this(session);
+        self.load_as_found(session, facts, now).await
+    }
+
+    /// [`Sessions::load`] under the name that the session was found by.
+    async fn load_as_found(&self, session: &Session, facts: &Facts<'_>, now: Moment) -> Found {
         if session.digest == by_id(session.id) {
             return self.load_id(session.id, now.uptime).await;
         }

@@ -114,7 +114,7 @@ impl Sessions {
         if overdue > 0 {
             tracing::error!(
                 overdue,
-                "sessions that were to be suspended are not: the session store did not come back in time"
+                "sessions that were to be suspended or to end are not: the session store did not come back in time"
             );
         }
     }
