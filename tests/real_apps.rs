@@ -52,6 +52,18 @@ fn whose_session_ended_gets_the_login_form_though_the_application_still_knows_hi
 }
 
 #[test]
+fn the_login_form_is_asked_for_once_more_in_the_place_of_the_first_request_where_there_is_no_other() {
+    let upstream = leads_known_people_to("/");
+    let one_at_a_time = "url = \"{upstream}\"\nmax_connections = 1\nmax_pending = 0";
+    let gateway = Gateway::start(&upstream.url(), &LOGIN.replace("url = \"{upstream}\"", one_at_a_time));
+
+    let page = open_login_page(&gateway);
+
+    assert_eq!((page.status, page.text()), (200, "the form"));
+    assert_eq!(upstream.received().len(), 2);
+}
+
+#[test]
 fn a_login_page_that_leads_to_where_no_session_is_needed_has_its_way() {
     for there in ["/public/next-step", "/login?step=2", "?step=2", "https://sign-on.test/", "//sign-on.test/inside"] {
         let upstream = leads_known_people_to(there);
