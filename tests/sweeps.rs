@@ -14,6 +14,8 @@ use support::upstream::Upstream;
 use support::{now, wait_until};
 
 const DAYS: i64 = 86_400_000;
+/// The advisory lock of the gateway that sweeps.
+const LOCK: i64 = 6_797_357_451_833_483_266;
 
 fn removed(gateway: &Gateway, kind: &str) -> f64 {
     gateway.metric(&format!("gateway_swept_rows_total{{kind=\"{kind}\"}}"))
@@ -163,6 +165,36 @@ fn a_gateway_stops_in_the_middle_of_a_sweep() {
     let began = now();
     gateway.stop();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_sweep_under_way_spares_what_a_longer_idle_timeout_has_made_live() {
+    let (upstream, database) = (Upstream::hello(), fresh_database());
+    let idle =
+        |timeout| format!("[session]\nlifetime = \"0\"\nidle_timeout = \"{timeout}\"\n[audit]\nkeep_for = \"1d\"\n");
+    let first = Gateway::start_on(&database.url(), &upstream.url(), &(idle("30d") + "sweep_interval = \"0\""));
+    let (spared, unused) = (first.login("ann"), first.login("bob"));
+    first.stop();
+    database.run(
+        "UPDATE sessions SET created_at = created_at - interval '90 d', \
+             last_seen_at = now() - CASE user_id WHEN 'ann' THEN interval '9 d' ELSE interval '60 d' END",
+    );
+    // As if another gateway were sweeping: a batch that meets it is tried again.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let other = runtime.block_on(database.connect());
+    runtime.block_on(other.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))).unwrap();
+    let gateway = Gateway::start_on(&database.url(), &upstream.url(), &(idle("2d") + "sweep_interval = \"100ms\""));
+    wait_until("the sweep has begun", || {
+        gateway.metric("gateway_store_call_duration_seconds_count{call=\"sweep\"}") >= 1.0
+    });
+    assert_eq!(gateway.get_as(&spared.token, "/").code(), "session_idle");
+
+    gateway.adopt(&upstream.url(), &(idle("30d") + "sweep_interval = \"100ms\""));
+    runtime.block_on(other.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})"))).unwrap();
+    wait_until("it has come to its end", || sweeps(&gateway) >= 1.0);
+    assert_eq!(gateway.get_as(&spared.token, "/").status, 200);
+    assert_eq!(gateway.get_as(&unused.token, "/").code(), "unknown_token");
+    assert_eq!(removed(&gateway, "session"), 1.0);
 }
 
 #[test]
