@@ -13,6 +13,8 @@ mod context;
 mod ids;
 #[path = "traces/outages.rs"]
 mod outages;
+#[path = "traces/secure.rs"]
+mod secure;
 
 use support::gateway::Gateway;
 use support::wait_until;
