@@ -26,10 +26,8 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = MOST_REQUESTS * STREAM_WINDOW;
 /// What is held of a request's body that the application does not take.
 const SEND_BUFFER: usize = 64 * 1024;
-/// An application that has requests is asked so often whether it is there …
-const PING: Duration = Duration::from_secs(20);
-/// … and has so long to say so.
-const PONG: Duration = Duration::from_secs(20);
+/// At which pace applications are asked whether they are there.
+const PACE: Pace = Pace { every: Duration::from_secs(20), longest: Duration::from_secs(20) };
 
 /// Those connections.
 #[derive(Debug)]
@@ -38,6 +36,16 @@ pub(in crate::gate::upstream) struct Links {
     open: Mutex<Option<Vec<Link>>>,
     /// One request at a time opens a connection. Those that come meanwhile wait, and go along.
     opening: tokio::sync::Mutex<()>,
+    pace: Pace,
+}
+
+/// At which pace an application that has requests is asked whether it is there.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// So often …
+    every: Duration,
+    /// … and it has so long to say so.
+    longest: Duration,
 }
 
 /// One connection. The last one of them that is dropped closes it, after the requests that are on their way.
@@ -56,7 +64,7 @@ pub(super) type Request = Arc<()>;
 
 impl Default for Links {
     fn default() -> Self {
-        Self { open: Mutex::new(Some(Vec::new())), opening: tokio::sync::Mutex::default() }
+        Self { open: Mutex::new(Some(Vec::new())), opening: tokio::sync::Mutex::default(), pace: PACE }
     }
 }
 
@@ -86,7 +94,7 @@ impl Links {
         if let Some((link, request)) = self.take() {
             return Ok((link, request, false));
         }
-        let (link, request) = open(application, at, longest).await?;
+        let (link, request) = open(application, at, longest, self.pace).await?;
         if let Some(open) = &mut *self.open.lock().unwrap_or_else(PoisonError::into_inner) {
             open.push(link.clone());
         }
@@ -148,7 +156,7 @@ impl Link {
     }
 }
 
-async fn open(application: &Application, at: usize, longest: Duration) -> io::Result<(Link, Request)> {
+async fn open(application: &Application, at: usize, longest: Duration, pace: Pace) -> io::Result<(Link, Request)> {
     let (stream, peer) = connect::open(application, at, longest).await?;
     let (sender, mut connection) = Builder::new()
         .enable_push(false)
@@ -168,7 +176,7 @@ async fn open(application: &Application, at: usize, longest: Duration) -> io::Re
                 tracing::debug!(upstream, error = causes(&error), "a connection to the application ended");
             },
             // Dropping the connection ends its requests.
-            () = falls_silent(pings, &counted) => {
+            () = falls_silent(pings, pace, &counted) => {
                 tracing::warn!(upstream, "the application does not answer a ping: its connection is closed");
             }
         }
@@ -178,14 +186,114 @@ async fn open(application: &Application, at: usize, longest: Duration) -> io::Re
 }
 
 /// Ready when an application that has requests does not say that it is there.
-async fn falls_silent(pings: Option<PingPong>, counted: &Request) {
+async fn falls_silent(pings: Option<PingPong>, pace: Pace, counted: &Request) {
     // There is always one, for the first who asks.
     let Some(mut pings) = pings else { return std::future::pending().await };
     loop {
-        sleep(PING).await;
+        sleep(pace.every).await;
         // The one is its own.
-        if Arc::strong_count(counted) > 1 && !matches!(timeout(PONG, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+        if Arc::strong_count(counted) > 1
+            && !matches!(timeout(pace.longest, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
+        {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, StatusCode};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{Config, Overrides, Sources};
+    use crate::gate::upstream::Upstreams;
+
+    /// The longest that a test waits.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    /// How connections are let go of: other settings take the place of these, or a name leads elsewhere.
+    const WAYS: [fn(&Links); 2] = [Links::close, |links| links.sweep(clock::uptime(), Duration::MAX, |_| false)];
+
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const ACK: u8 = 1;
+    /// Of headers: that is all.
+    const END: u8 = 5;
+
+    /// A frame of HTTP/2 with less than 256 bytes (RFC 9113 section 4.1).
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        [&[0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream], payload].concat()
+    }
+
+    /// An application that answers so many pings, with the last one its only request, and is silent from then on. Says how many
+    /// came until its connection was closed.
+    async fn serve(listener: TcpListener, answered: usize) -> usize {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.read_exact(&mut [0; b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len()]).await.unwrap();
+        stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+        let (mut pings, mut head) = (0, [0; 9]);
+        while stream.read_exact(&mut head).await.is_ok() {
+            let mut payload = vec![0; u16::from_be_bytes([head[1], head[2]]).into()];
+            stream.read_exact(&mut payload).await.unwrap();
+            match (head[3], head[4]) {
+                (SETTINGS, 0) => stream.write_all(&frame(SETTINGS, ACK, 0, &[])).await.unwrap(),
+                (PING, 0) => {
+                    pings += 1;
+                    if pings <= answered {
+                        stream.write_all(&frame(PING, ACK, 0, &payload)).await.unwrap();
+                    }
+                    if pings == answered {
+                        // The number of a status of 200 in HPACK.
+                        stream.write_all(&frame(HEADERS, END, 1, &[0x88])).await.unwrap();
+                    }
+                }
+                _ => {}
+            }
+        }
+        pings
+    }
+
+    /// What becomes of a request whose connection is let go of in this way, and how many pings its application got.
+    async fn outcome(answered: usize, pace: Pace, let_go: fn(&Links)) -> (Result<StatusCode, h2::Error>, usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let request_to = Request::get(&url);
+        let overrides = Overrides { upstream: Some(url), ..Overrides::default() };
+        let config = Config::load(&Sources { overrides, ..Sources::default() }).unwrap();
+        let application = Upstreams::new(&config, 1).all[0].clone();
+        let served = tokio::spawn(serve(listener, answered));
+        let links = Links { pace, ..Links::default() };
+
+        let (mut link, request, _) = links.link(&application, 0).await.unwrap();
+        let (response, _) = link.sender.send_request(request_to.body(()).unwrap(), true).unwrap();
+        drop(link);
+        let_go(&links);
+        assert!(links.take().is_none(), "no other request goes there");
+        let response = timeout(PATIENCE, response).await.unwrap();
+        drop(request);
+        (response.map(|response| response.status()), timeout(PATIENCE, served).await.unwrap().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_let_go_of_ends_when_its_application_falls_silent_under_a_request() {
+        for let_go in WAYS {
+            let quick = Pace { every: Duration::from_millis(10), longest: Duration::from_millis(100) };
+            let (response, pings) = outcome(0, quick, let_go).await;
+            assert!(response.is_err(), "{response:?}");
+            assert_eq!(pings, 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_let_go_of_lasts_for_its_request_as_long_as_its_application_answers_pings() {
+        for let_go in WAYS {
+            let patient = Pace { every: Duration::from_millis(10), longest: PATIENCE };
+            let (response, pings) = outcome(3, patient, let_go).await;
+            assert_eq!(response.unwrap(), StatusCode::OK);
+            assert!(pings >= 3, "{pings}");
         }
     }
 }
