@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 9] = [
     &["config", "metrics", "log", "deadline", "outbound", "keyring", "rates", "traces"],
     &["store"],
     &["sessions"],
-    &["api", "login"],
+    &["api"],
     &["gate"],
     &["edge"],
     &["app", "cli"],
@@ -109,6 +109,14 @@ fn every_arrow_points_down_and_every_file_is_short_and_well_named() {
         .flat_map(|path| complaints(path.strip_prefix(&src).unwrap(), &fs::read_to_string(path).unwrap()))
         .collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn every_module_of_the_list_exists() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let gone: Vec<_> =
+        LAYERS.iter().copied().flatten().filter(|name| !src.join(format!("{name}.rs")).exists()).collect();
+    assert!(gone.is_empty(), "in no file: {gone:?}");
 }
 
 mod rules {
