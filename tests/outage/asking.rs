@@ -1,0 +1,140 @@
+//! How little the store is asked.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use crate::UNKNOWN;
+use crate::support::gateway::{Gateway, bearer};
+use crate::support::postgres::fresh_database;
+use crate::support::upstream::Upstream;
+use crate::support::{now, wait_until};
+
+fn on_both_stores(toml: &str, test: impl Fn(&Gateway, &str)) {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), toml);
+    test(&gateway, "sqlite");
+    let gateway = Gateway::start_on(&fresh_database().url(), &upstream.url(), toml);
+    test(&gateway, "postgres");
+}
+
+/// Sends the same request on many connections at once, and gives the statuses.
+fn stampede(gateway: &Gateway, token: &str) -> Vec<u16> {
+    const CLIENTS: usize = 200;
+
+    let barrier = Barrier::new(CLIENTS);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut connection = gateway.connect();
+                    barrier.wait();
+                    let agent = "User-Agent: acme-test/1.0\r\n";
+                    connection.send(format!("GET / HTTP/1.1\r\nHost: app.test\r\n{agent}{}\r\n", bearer(token)));
+                    connection.read("GET").status
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_hit_asks_the_store_nothing() {
+    on_both_stores("", |gateway, store| {
+        let session = gateway.login("ann");
+        let mut connection = gateway.connect();
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: app.test\r\nUser-Agent: acme-test/1.0\r\n{}\r\n", bearer(&session.token));
+        let mut get = || {
+            connection.send(&request);
+            assert_eq!(connection.read("GET").status, 200);
+        };
+        get();
+        let calls = |gateway: &Gateway| {
+            let page = gateway.ops_get("/metrics");
+            let counts =
+                page.text().lines().filter(|line| line.starts_with("gateway_store_call_duration_seconds_count"));
+            counts.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let before = calls(gateway);
+        assert!(before.len() > 4, "{before:?}");
+        for _ in 0..1_000 {
+            get();
+        }
+        assert_eq!(calls(gateway), before, "{store}");
+    });
+}
+
+#[test]
+fn of_200_misses_of_one_token_at_once_one_asks_the_store() {
+    on_both_stores("[cache]\nnegative_ttl = \"60s\"", |gateway, store| {
+        // Bound already, so that its first use writes nothing.
+        let session = gateway.login_with(serde_json::json!({
+            "user": "ann", "user_agent": "acme-test/1.0", "ip": "127.0.0.1"
+        }));
+        for (token, status) in [(session.token.as_str(), 200), (UNKNOWN, 401)] {
+            let before = gateway.store_finds();
+            assert_eq!(stampede(gateway, token), [status; 200], "{store}");
+            assert_eq!(gateway.store_finds() - before, 1.0, "{store} {status}");
+        }
+    });
+}
+
+#[test]
+fn of_many_requests_with_a_session_that_went_unused_one_asks_the_store() {
+    on_both_stores("[session]\nidle_timeout = \"300ms\"\n", |gateway, store| {
+        let session = gateway.login("ann");
+        assert_eq!(gateway.get_as(&session.token, "/").status, 200);
+        let used = now();
+        wait_until("it went unused", || used.elapsed() > Duration::from_millis(400));
+        let asked = gateway.store_finds();
+        assert!(stampede(gateway, &session.token).iter().all(|status| *status == 401));
+        assert!(gateway.store_finds() - asked <= 2.0, "{store}");
+        assert_eq!(gateway.get_as(&session.token, "/").code(), "session_idle");
+    });
+}
+
+#[test]
+fn a_session_in_use_is_confirmed_before_its_ttl_is_over_and_never_waits() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), "[cache]\nttl = \"800ms\"");
+    let session = gateway.login_with(serde_json::json!({
+        "user": "ann", "user_agent": "acme-test/1.0", "ip": "127.0.0.1"
+    }));
+    let lookups = |result: &str| gateway.metric(&format!("gateway_session_lookups_total{{result=\"{result}\"}}"));
+    let began = now();
+    let mut requests = 0.0;
+    while began.elapsed() < Duration::from_millis(3_000) {
+        assert_eq!(gateway.get_as(&session.token, "/").status, 200);
+        requests += 1.0;
+    }
+    assert_eq!((lookups("miss"), lookups("coalesced")), (1.0, 0.0), "only the first one waited");
+    assert_eq!(lookups("hit"), requests - 1.0);
+    let finds = gateway.store_finds();
+    assert!((3.0..=10.0).contains(&finds), "{finds} finds in 3 s at a ttl of 0.8 s");
+}
+
+#[test]
+fn a_session_used_elsewhere_is_not_idle_here() {
+    let (upstream, database) = (Upstream::hello(), fresh_database());
+    let toml = "[session]\nidle_timeout = \"2s\"\n[cache]\nttl = \"60s\"";
+    let start = || Gateway::start_on(&database.url(), &upstream.url(), toml);
+    let (here, there) = (start(), start());
+    let session = here.login("ann");
+    for gateway in [&here, &there] {
+        assert_eq!(gateway.get_as(&session.token, "/").status, 200);
+    }
+    let began = now();
+    wait_until("it looks idle here", || {
+        assert_eq!(there.get_as(&session.token, "/").status, 200);
+        began.elapsed() > Duration::from_millis(2_500)
+    });
+    assert_eq!(here.get_as(&session.token, "/").status, 200, "the store knows better than the cache");
+    wait_until("it is idle", || {
+        database.run("SELECT 1 FROM sessions WHERE last_seen_at < now() - interval '2200 milliseconds'").len() == 1
+    });
+    for gateway in [&here, &there] {
+        assert_eq!(gateway.get_as(&session.token, "/").code(), "session_idle");
+    }
+}
