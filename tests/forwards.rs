@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "forwards/answers.rs"]
+mod answers;
 #[path = "forwards/bodies.rs"]
 mod bodies;
 #[path = "forwards/framing.rs"]
@@ -23,3 +25,8 @@ mod targets;
 /// Lets everybody through, so that a test is about what it says and not about sessions.
 const OPEN: &str =
     "[server]\nworkers = 1\n[[upstream]]\nurl = \"{upstream}\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n";
+
+/// The same with this line under `[[upstream]]`.
+fn upstream_setting(line: &str) -> String {
+    OPEN.replace("url = \"{upstream}\"", &format!("url = \"{{upstream}}\"\n{line}"))
+}
