@@ -11,6 +11,8 @@ mod asking;
 mod behind;
 #[path = "forward_auth/decisions.rs"]
 mod decisions;
+#[path = "forward_auth/site.rs"]
+mod site;
 #[path = "forward_auth/websockets.rs"]
 mod websockets;
 
