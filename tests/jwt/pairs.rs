@@ -81,6 +81,20 @@ fn the_service_gets_both_tokens_and_the_access_token_opens_the_app() {
 }
 
 #[test]
+fn the_gateway_s_own_tokens_name_session_and_user_by_the_claims_of_the_settings() {
+    let (upstream, gateway) = start("[jwt]\nsession_claim = \"sid\"\nuser_claim = \"user_id\"\n");
+    let first = issued(&gateway);
+    let renewed = Pair::of(&refresh(&gateway, &first.refresh));
+    for pair in [&first, &renewed] {
+        let claims = claims(&pair.access);
+        assert_eq!((&claims["sid"], &claims["user_id"]), (&json!(first.id), &json!("ann")));
+        assert_eq!(claims.get("session_id"), None, "{claims}");
+        assert!(opens(&gateway, &pair.access), "what it writes is what it reads");
+        assert_eq!(upstream.last().header("x-auth-session"), Some(first.id.as_str()));
+    }
+}
+
+#[test]
 fn an_access_token_never_outlives_its_session() {
     let (_upstream, gateway) = start("[jwt]\naccess_lifetime = \"10m\"\n");
     let response = gateway.issue(&json!({ "user": "ann", "lifetime": 90, "format": "jwt" }));
