@@ -65,6 +65,18 @@ fn a_user_named_in_the_settings_has_every_permission() {
 }
 
 #[test]
+fn a_permission_comes_with_the_roles_of_the_session_and_not_with_its_user() {
+    let (_upstream, gateway) = start("");
+    let (chief, plain) = (login(&gateway, "sue", "superuser"), gateway.login("sue"));
+    let target = gateway.login("ann");
+    let path = format!("/sessions/{}", target.id);
+    refused(&call(&gateway, &plain, "DELETE", &path), 403, "role_required");
+    assert!(lives(&gateway, &target));
+    assert_eq!(ok(call(&gateway, &chief, "DELETE", &path))["ended"], 1);
+    assert!(!lives(&gateway, &target));
+}
+
+#[test]
 fn a_refusal_is_written_down_once_a_minute_for_a_session() {
     let (_upstream, gateway) = start("");
     let eve = login(&gateway, "eve", "other");
