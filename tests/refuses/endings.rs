@@ -1,6 +1,7 @@
 //! What the owner of a session that is over is told.
 
 use serde_json::json;
+use session_gateway::session::{EndReason, SuspendReason};
 
 use crate::problem;
 use crate::support::database::Database;
@@ -82,6 +83,66 @@ fn what_others_did_to_a_session_is_told_too() {
         assert_eq!(body["reason"], reason);
     }
     assert!(upstream.received().is_empty());
+}
+
+#[test]
+fn the_reason_that_a_client_is_told_is_the_one_in_the_audit_log() {
+    let upstream = app();
+    let toml = format!("[admin]\nusers = [\"root\"]\n[session]\nidle_timeout = \"1h\"\nrotate_grace = \"0\"\n{APP}");
+    let gateway = Gateway::start(&upstream.url(), &toml);
+    let root = bearer(&gateway.login("root").token);
+    let call = |method: &str, target: &str, headers: &str, body: &[u8]| {
+        let response = gateway.request(method, target, headers, body);
+        assert!(response.status < 400, "{response:?}");
+        response
+    };
+    let admin = |method: &str, path: &str, more: &str, body: &[u8]| {
+        call(method, &format!("/_sessions/admin/{path}"), &format!("{root}{more}"), body)
+    };
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    type Deed<'a> = &'a dyn Fn(&Issued, &Issued);
+    // Each as it comes about, of a user's session and another one of theirs.
+    let deeds: [(&str, Deed<'_>); 12] = [
+        ("logged_out", &|one, _| drop(call("DELETE", "/_sessions/current", &bearer(&one.token), b""))),
+        ("logged_out_elsewhere", &|_, other| {
+            drop(call("DELETE", "/_sessions?others=true", &bearer(&other.token), b""))
+        }),
+        ("revoked", &|one, other| drop(call("DELETE", &format!("/_sessions/{}", one.id), &bearer(&other.token), b""))),
+        ("evicted", &|_, _| drop(gateway.login_with(json!({ "user": "evicted", "max_sessions": 1 })))),
+        ("replaced", &|one, _| {
+            call("POST", "/login", &format!("{}{form}", bearer(&one.token)), b"username=replaced");
+        }),
+        ("password_changed", &|_, other| drop(call("POST", "/password", &bearer(&other.token), b""))),
+        ("ended_by_admin", &|one, _| drop(admin("DELETE", &format!("sessions/{}", one.id), "", b""))),
+        ("user_disabled", &|_, _| {
+            admin("PUT", "users/user_disabled", "Content-Type: application/json\r\n", b"{\"enabled\": false}");
+        }),
+        ("token_reused", &|one, _| {
+            call("POST", "/_sessions/rotate", &bearer(&one.token), b"");
+            assert_eq!(gateway.get_as(&one.token, "/").status, 401);
+        }),
+        ("unused", &|one, _| {
+            Database::of(&gateway).change(one, "last_seen_at = last_seen_at - 3600001");
+            gateway.login_with(json!({ "user": "unused", "max_sessions": 9 }));
+        }),
+        ("user_agent_changed", &|one, _| {
+            let thief = format!("{}User-Agent: thief/1.0\r\n", bearer(&one.token));
+            assert_eq!(gateway.get("/", &thief).status, 401);
+        }),
+        ("suspended_by_admin", &|one, _| drop(admin("POST", &format!("sessions/{}/suspend", one.id), "", b""))),
+    ];
+    let names = EndReason::ALL.iter().map(|reason| reason.name());
+    let names: Vec<_> = names.chain(SuspendReason::ALL.iter().map(|reason| reason.name())).collect();
+    assert_eq!(deeds.map(|(reason, _)| reason), *names, "clients branch on these names");
+
+    for (reason, happen) in deeds {
+        let (one, other) = (hot(&gateway, reason), hot(&gateway, reason));
+        happen(&one, &other);
+        let told = gateway.get_as(&one.token, "/");
+        assert_eq!((told.status, &told.json()["reason"]), (401, &json!(reason)));
+        let events = admin("GET", &format!("events?session={}", one.id), "", b"").json();
+        assert_eq!(events["events"][0]["detail"]["reason"], reason, "{events}");
+    }
 }
 
 #[test]
