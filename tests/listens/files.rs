@@ -9,7 +9,7 @@ use session_gateway::app::App;
 use tempfile::TempDir;
 
 use crate::support::gateway::{Gateway, config};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Reaction, Upstream, response};
 use crate::{LAST, open};
 
 /// One request over a socket file, and the whole answer.
@@ -65,6 +65,29 @@ fn what_a_peer_of_a_socket_file_says_counts_only_if_such_peers_are_trusted() {
         assert!(ask(&path, request).starts_with("HTTP/1.1 200 "));
         assert_eq!(upstream.last().header("x-forwarded-for"), Some(expected), "{trusted}");
     }
+}
+
+#[test]
+fn a_login_over_a_socket_file_makes_a_session_though_its_peer_has_no_address() {
+    let upstream = Upstream::start(|_| Reaction::Send(response("302 Found", "Location: /home\r\n", "")));
+    let toml = "[server]\nlisten = [\"unix:{directory}/http\", \"127.0.0.1:0\"]\n[policy.ip]\nmode = \"exact\"\n\
+                [[upstream]]\nurl = \"{upstream}\"\n[[upstream.login]]\npath = \"/login\"\nuser = { form = \"username\" }\n";
+    let gateway = Gateway::start(&upstream.url(), toml);
+    let path = gateway.directory.path().join("http");
+    let answer = ask(
+        &path,
+        "POST /login HTTP/1.1\r\nHost: app.test\r\nUser-Agent: acme-test/1.0\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 12\r\n\r\nusername=ann",
+    );
+    assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
+    let (_, cookie) = answer.split_once("__Host-session=").unwrap_or_else(|| panic!("{answer}"));
+    let headers = format!("Cookie: __Host-session={}\r\n", cookie.split(';').next().unwrap());
+    let current = format!(
+        "GET /_sessions/current HTTP/1.1\r\nHost: app.test\r\nUser-Agent: acme-test/1.0\r\n{headers}Connection: close\r\n\r\n"
+    );
+    let answer = ask(&path, &current);
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"last_ip\":\"127.0.0.1\""), "{answer}");
+    assert_eq!(gateway.get("/_sessions/current", &headers).status, 200, "that is where it is");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::database::Database;
 use crate::support::gateway::{Gateway, Issued, bearer};
 use crate::support::upstream::Upstream;
+use crate::support::wait_until;
 use crate::{invalid, listed};
 
 const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
@@ -89,6 +90,23 @@ fn a_row_has_the_fields_of_the_contract() {
         (&json!("Apple"), &json!("iPhone"), &json!("iPhone"))
     );
     assert_eq!((&device["is_mobile"], &device["is_tablet"]), (&json!(true), &json!(false)));
+}
+
+#[test]
+fn a_session_whose_creator_said_no_address_has_none_until_a_use_is_written_down() {
+    let (_upstream, gateway) = start();
+    let [session, other] = [gateway.login("ann"), gateway.login("ann")];
+    let last_ip = || {
+        let list = gateway.get_as(&other.token, "/_sessions").json();
+        list["sessions"].as_array().unwrap().iter().find(|row| row["id"] == session.id).unwrap()["last_ip"].clone()
+    };
+    assert_eq!(last_ip(), Value::Null);
+    let database = Database::of(&gateway);
+    assert_eq!(database.column(&session.id, "last_ip"), None);
+    // Long ago, so that the use is worth writing down.
+    database.change(&session, "last_seen_at = last_seen_at - 60000");
+    assert_eq!(gateway.get_as(&session.token, "/").status, 200);
+    wait_until("the address is recorded", || last_ip() == "127.0.0.1");
 }
 
 #[test]
