@@ -4,6 +4,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::UNKNOWN;
 use crate::support::gateway::{Gateway, bearer};
 use crate::support::postgres::fresh_database;
@@ -16,6 +18,13 @@ fn on_both_stores(toml: &str, test: impl Fn(&Gateway, &str)) {
     test(&gateway, "sqlite");
     let gateway = Gateway::start_on(&fresh_database().url(), &upstream.url(), toml);
     test(&gateway, "postgres");
+}
+
+/// How often the store was called so far, for each kind of call.
+fn calls(gateway: &Gateway) -> Vec<String> {
+    let page = gateway.ops_get("/metrics");
+    let counts = page.text().lines().filter(|line| line.starts_with("gateway_store_call_duration_seconds_count"));
+    counts.map(str::to_owned).collect()
 }
 
 /// Sends the same request on many connections at once, and gives the statuses.
@@ -51,18 +60,58 @@ fn a_hit_asks_the_store_nothing() {
             assert_eq!(connection.read("GET").status, 200);
         };
         get();
-        let calls = |gateway: &Gateway| {
-            let page = gateway.ops_get("/metrics");
-            let counts =
-                page.text().lines().filter(|line| line.starts_with("gateway_store_call_duration_seconds_count"));
-            counts.map(str::to_owned).collect::<Vec<_>>()
-        };
         let before = calls(gateway);
         assert!(before.len() > 4, "{before:?}");
         for _ in 0..1_000 {
             get();
         }
         assert_eq!(calls(gateway), before, "{store}");
+    });
+}
+
+#[test]
+fn a_token_that_is_over_is_refused_from_memory_and_nothing_is_written() {
+    let toml = "[admin]\nusers = [\"root\"]\n[audit]\nsweep_interval = \"0\"\n[session]\ntouch_interval = \"100ms\"\n\
+                [cache]\nttl = \"10m\"\nnegative_ttl = \"10m\"\n";
+    on_both_stores(toml, |gateway, store| {
+        let login = |user: &str, lifetime: &str| {
+            gateway.login_with(json!({
+                "user": user, "lifetime": lifetime, "user_agent": "acme-test/1.0", "ip": "127.0.0.1"
+            }))
+        };
+        let (expired, ended, stolen) = (login("ann", "300ms"), login("bob", "1h"), login("eve", "1h"));
+        let (live, root) = (login("sam", "1h"), gateway.login("root"));
+        assert_eq!(gateway.delete_as(&ended.token, "/_sessions/current").status, 204);
+        let thief = format!("{}User-Agent: thief/1.0\r\n", bearer(&stolen.token));
+        assert_eq!(gateway.get("/", &thief).status, 401);
+        // So long that a use of any of them would be worth writing down.
+        let began = now();
+        wait_until("its time is over", || began.elapsed() > Duration::from_millis(400));
+        let dead = [
+            (expired.token.as_str(), "session_expired"),
+            (&ended.token, "session_revoked"),
+            (&stolen.token, "session_suspended"),
+            (UNKNOWN, "unknown_token"),
+        ];
+        let refuse = || dead.iter().for_each(|(token, code)| assert_eq!(gateway.get_as(token, "/").code(), *code));
+
+        let finds = gateway.store_finds();
+        refuse();
+        assert_eq!(gateway.store_finds() - finds, 4.0, "{store}: each is asked for once");
+        let before = calls(gateway);
+        for _ in 0..100 {
+            refuse();
+        }
+        assert_eq!(calls(gateway), before, "{store}");
+
+        // Uses are written down in their order: once this one is, an earlier one would be too.
+        assert_eq!(gateway.get_as(&live.token, "/").status, 200);
+        let row = |id: &str| gateway.get_as(&root.token, &format!("/_sessions/admin/sessions/{id}")).json();
+        let is_as_created = |id: &str| row(id)["last_seen_at"] == row(id)["created_at"];
+        wait_until("the use is written down", || !is_as_created(&live.id));
+        for session in [&expired, &ended, &stolen] {
+            assert!(is_as_created(&session.id), "{store}: {}", row(&session.id));
+        }
     });
 }
 
