@@ -76,6 +76,7 @@ fn filters_narrow_the_list() {
     let row = ok(call(&gateway, &root, "GET", &format!("/sessions/{}", gone.id)));
     assert_eq!((&row["state"], &row["reason"]), (&json!("ended"), &json!("logged_out")));
     assert_eq!(row["ended_by"], "user:gus");
+    assert!(row["ended_at"].as_str() >= row["created_at"].as_str(), "{row}");
     let row = ok(call(&gateway, &root, "GET", &format!("/sessions/{}", held.id)));
     assert_eq!((&row["state"], &row["reason"]), (&json!("suspended"), &json!("suspended_by_admin")));
 }
