@@ -1,7 +1,8 @@
 //! Arrows point down only: a module may use those of lower layers, and those of its own layer that are listed before it.
 //!
 //! The compiler does not mind a cycle between modules; a reader does. So this reads the sources and fails on an upward
-//! `crate::…`, on a file that has grown too long, and on names that say nothing about what is inside.
+//! `crate::…`, on a file that has grown too long, and on names that say nothing about what is inside. Tests may be as long as
+//! any other file.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be read fails the test")]
 
@@ -85,10 +86,22 @@ fn complaints(path: &Path, text: &str) -> Vec<String> {
     found
 }
 
+/// Whether a file of tests is too long; `path` is relative to `tests`.
+fn complaint_about_test(path: &Path, text: &str) -> Option<String> {
+    let lines = text.lines().count();
+    let shown = path.display();
+    (lines > LONGEST_FILE)
+        .then(|| format!("tests/{shown}: {lines} lines, {LONGEST_FILE} at most; which questions does it answer?"))
+}
+
+/// The sources below a directory; what Cargo builds for the fuzzer is none.
 fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
+        if path.ends_with("fuzz/target") {
+            continue;
+        }
         if path.is_dir() {
             files.extend(rust_files(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -107,6 +120,18 @@ fn every_arrow_points_down_and_every_file_is_short_and_well_named() {
     let found: Vec<String> = files
         .iter()
         .flat_map(|path| complaints(path.strip_prefix(&src).unwrap(), &fs::read_to_string(path).unwrap()))
+        .collect();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn every_file_of_tests_is_short_too() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let files = rust_files(&tests);
+    assert!(files.len() > 100, "the tests were not found under {}", tests.display());
+    let found: Vec<String> = files
+        .iter()
+        .filter_map(|path| complaint_about_test(path.strip_prefix(&tests).unwrap(), &fs::read_to_string(path).unwrap()))
         .collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
@@ -219,6 +244,15 @@ mod rules {
         let elsewhere = "#[cfg(test)]\nmod tests;\n#[cfg(test)]\nfn g(x: [u8; 2]) -> bool {\n    true\n}\n";
         assert_eq!(of("gate.rs", &format!("{elsewhere}{lines}")), [""; 0]);
         assert_eq!(of("policy/tests.rs", &format!("{lines}{lines}")), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_file_of_tests_is_told() {
+        let of = |text: &str| complaint_about_test(Path::new("gate/open.rs"), text);
+        let lines = "// A line.\n".repeat(LONGEST_FILE);
+        assert_eq!(of(&lines), None);
+        let told = of(&format!("{lines}\n")).unwrap();
+        assert!(told.starts_with("tests/gate/open.rs: 401 lines"), "{told}");
     }
 
     #[test]
