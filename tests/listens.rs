@@ -1,4 +1,5 @@
-//! Where a gateway listens: socket files, and sockets that the service manager holds open over restarts.
+//! Where a gateway listens: on addresses of both families, in socket files, and on sockets that the service manager holds open
+//! over restarts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail")]
 #![allow(clippy::disallowed_methods, reason = "a test may look at the clock")]
@@ -7,6 +8,8 @@ mod support;
 
 use support::gateway::open;
 
+#[path = "listens/families.rs"]
+mod families;
 #[path = "listens/files.rs"]
 mod files;
 #[path = "listens/passed.rs"]
