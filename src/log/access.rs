@@ -192,7 +192,7 @@ fn write_text(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
                 if position > 0 {
                     out.push(b'.');
                 }
-                number(out, u64::from(part), 1);
+                number(out, part);
             }
         }
         Some(IpAddr::V6(ip)) => drop(write!(out, "{ip}")),
@@ -205,7 +205,7 @@ fn write_text(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
     out.extend_from_slice(b" target=");
     word(out, line.target);
     out.extend_from_slice(b" status=");
-    number(out, u64::from(line.status), 3);
+    number(out, line.status);
     out.extend_from_slice(b" ms=");
     millis(out, line.duration);
     if let Some(upstream) = line.upstream {
@@ -213,10 +213,10 @@ fn write_text(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
         millis(out, upstream);
     }
     out.extend_from_slice(b" bytes=");
-    number(out, line.bytes, 1);
+    number(out, line.bytes);
     if let Some(received) = line.received {
         out.extend_from_slice(b" bytes_in=");
-        number(out, received, 1);
+        number(out, received);
     }
     if let Some(session) = line.session {
         out.extend_from_slice(b" user=");
@@ -292,40 +292,35 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
 /// Milliseconds with three places, without the cost of formatting a float.
 fn millis(out: &mut Vec<u8>, duration: Duration) {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    number(out, micros / 1000, 1);
+    number(out, micros / 1000);
     out.push(b'.');
-    number(out, micros % 1000, 3);
+    three_digits(out, micros % 1000);
 }
 
 fn time(out: &mut Vec<u8>, line: &Line<'_>, prefix: &str) {
     out.extend_from_slice(prefix.as_bytes());
     out.push(b'.');
-    number(out, u64::try_from(line.at.as_millis().rem_euclid(1000)).unwrap_or(0), 3);
+    three_digits(out, u64::try_from(line.at.as_millis().rem_euclid(1000)).unwrap_or(0));
     out.push(b'Z');
 }
 
-/// A number with at least so many digits. `write!` takes several times as long, and there are ten in every line.
-fn number(out: &mut Vec<u8>, mut number: u64, width: usize) {
-    let mut digits = [b'0'; 20];
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
-        if number == 0 && length >= width {
-            break;
-        }
-        // One decimal digit fits into a byte.
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        length += 1;
-    }
-    let from = digits.len() - length;
-    out.extend_from_slice(digits.get(from..).unwrap_or_default());
+fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// A number below a thousand, zeros before it included.
+fn three_digits(out: &mut Vec<u8>, number: u64) {
+    // Each is one decimal digit.
+    let digit = |value: u64| b'0' + u8::try_from(value % 10).unwrap_or(0);
+    out.extend_from_slice(&[digit(number / 100), digit(number / 10), digit(number)]);
 }
 
 /// A word as it is; anything that could be mistaken for the end of it, or for another line, in quotes.
 fn word(out: &mut Vec<u8>, text: &str) {
     if text.is_empty() {
         out.push(b'-');
-    } else if text.bytes().all(|byte| byte > b' ' && byte != b'"' && byte != b'\\' && byte != 0x7f) {
+    // All bytes are looked at whatever the first ones are, so that many are looked at at once.
+    } else if text.bytes().fold(true, |plain, byte| plain & !matches!(byte, 0..=b' ' | b'"' | b'\\' | 0x7f)) {
         out.extend_from_slice(text.as_bytes());
     } else {
         quoted(out, text);
