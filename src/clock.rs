@@ -30,6 +30,12 @@ impl Timestamp {
         text.parse::<jiff::Timestamp>().ok().map(|time| Self(time.as_millisecond()))
     }
 
+    /// As HTTP has it (RFC 9110 section 5.6.7), to the second; `None` outside the years that this can say.
+    pub fn to_http_date(self) -> Option<String> {
+        let time = jiff::Timestamp::from_millisecond(self.0).ok()?;
+        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()
+    }
+
     /// This moment moved forward by `by`.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

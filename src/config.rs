@@ -44,8 +44,8 @@ pub use self::sources::{Overrides, Sources};
 pub use self::tls::{CertificateFiles, ClientAuth, TlsSettings, TlsVersion};
 pub use self::trace::{Collector, Parent, Sample, TraceSettings};
 pub use self::upstream::{
-    Address, Deliver, Field, Health, Hook, LONGEST_PAUSE, Login, OnReject, PasswordChange, Place, Protocol, Route,
-    RoutePath, StatusSet, Upstream, UpstreamTls, WebSocketAccess, WebSockets, system_roots,
+    Address, Deliver, EarlyHints, Field, Health, Hook, LONGEST_PAUSE, Login, OnReject, PasswordChange, Place, Protocol,
+    Route, RoutePath, StatusSet, Upstream, UpstreamTls, WebSocketAccess, WebSockets, system_roots,
 };
 pub use self::web_url::WebUrl;
 use crate::http::cookie;

@@ -141,10 +141,15 @@ impl Deadline {
         self.slot.owner.wake();
     }
 
+    /// Whether the limit has passed; once.
+    pub fn has_passed(&self) -> bool {
+        self.slot.passed.load(Ordering::Acquire) && self.slot.passed.swap(false, Ordering::Acquire)
+    }
+
     /// Ready, once, when the limit has passed; until then the caller is woken when it does, or when the worker drains.
     pub fn poll_passed(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.slot.owner.register(cx.waker());
-        if self.slot.passed.swap(false, Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        if self.has_passed() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Every worker has a socket of every entry of `server.listen` ([`listen`]), and a connection stays with its worker for life: no work
 //! stealing, no lock between workers. `accept` takes connections, `introduced` lets a proxy say whose they are, [`tls`] goes
-//! between the socket and `conn`, which serves one; `place` is what that and its requests hold of what there is for all;
+//! between the socket and `conn`, which serves one, by `http1` or `http2`; `place` is what that and its requests hold of what there is for all;
 //! `redirect` sends clients to https. [`ops`] is the operator's side, on a listener of its own.
 
 mod accept;
 mod conn;
 mod crowd;
+mod http1;
 mod http2;
 mod introduced;
 pub mod listen;

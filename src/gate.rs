@@ -13,28 +13,32 @@ mod exchange;
 pub mod explain;
 mod forward;
 mod guessing;
+mod interim;
 mod login_hook;
 mod login_page;
 mod reject;
 mod route;
+mod signed;
 pub mod streams;
 pub mod tunnel;
 mod upstream;
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use http::header::{HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, Version, request};
-use hyper::body::Incoming;
 
 pub use self::assertion::Assertions;
-use self::body::{RequestBody, ResponseBody};
+use self::body::{Incoming, RequestBody, ResponseBody};
 use self::client::Client;
 pub use self::current::Current;
 use self::exchange::{Exchange, Verdict};
+pub use self::guessing::{UNHURRIED, Unhurried};
+pub use self::interim::Medium;
 pub use self::reject::refuse;
 use self::route::Place;
 pub use self::streams::Streams;
@@ -51,15 +55,14 @@ use crate::http::method;
 use crate::http::problem::{Dialect, RequestContext};
 use crate::http::trace_context::REQUEST_ID;
 use crate::http::{Caller, Host, Scheme, Target};
-use crate::jwt;
 use crate::keyring::KeyRing;
 use crate::log::access::AccessBuffer;
 use crate::metrics::{Counter, SharedMetrics, WorkerMetrics};
 use crate::policy::{self, Auth, Facts, Notes, Permit};
 use crate::rates::Rates;
-use crate::session::{Format, Session};
+use crate::session::Session;
 use crate::sessions::Sessions;
-use crate::token::{Digest, Shape};
+use crate::token::Digest;
 use crate::traces::Recorder;
 
 /// All that one worker needs to serve requests. Nothing in it is written by another worker.
@@ -106,14 +109,20 @@ pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response
         // A proxy that asks about a request has an id for it, or none, and tells the application what it likes.
         exchange.follow(&mut parts.headers, !auth::is_asked(&parts.uri));
     }
-    let body = RequestBody::new(body, parts.version, client.clone());
-    let passed = pass(&client, &mut parts, body, &mut exchange);
-    let (mut response, verdict) = guarded(passed, &client.gate.shared.panics).await;
+    let body = RequestBody::new(body, client.clone());
+    let (mut response, verdict) = {
+        // It is large, so it stays where it is made.
+        let passed = pin!(pass(&client, &mut parts, body, &mut exchange));
+        guarded(passed, &client.gate.shared.panics).await
+    };
     if let Verdict::Refused(code) = verdict {
         note(code, &exchange);
     }
     exchange.verdict = verdict;
     exchange.status = response.status().as_u16();
+    if verdict == Verdict::Refused(Code::RateLimited) && !client.trusted {
+        response.extensions_mut().insert(Unhurried);
+    }
     if let Some(id) = exchange.answered_id() {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -310,7 +319,7 @@ async fn check(
     let now = gate.sessions.at(exchange.began);
     // Before anything is waited for: others may be put in place meanwhile.
     let rules = gate.sessions.rules();
-    let signer = match signer(gate.keys.as_ref(), presented) {
+    let signer = match signed::signer(gate.keys.as_ref(), presented) {
         Ok(signer) => signer,
         Err(problem) => return guessing::refused(gate, client_ip, exchange, problem),
     };
@@ -337,7 +346,7 @@ async fn check(
     };
     gate.metrics.looked_up(how);
     let session = found?;
-    fits(session.format, signer.is_some())?;
+    signed::fits(session.format, signer.is_some())?;
     let permit = match policy::check(session.clone(), &facts, &rules, now.wall) {
         Ok(permit) => permit,
         Err(refusal) => {
@@ -350,28 +359,6 @@ async fn check(
         mention(permit.notes(), session, client_ip);
     }
     Ok(permit)
-}
-
-/// The keys that a credential is to be verified with; none for a random token.
-fn signer<'k>(keys: Option<&'k KeyRing>, presented: &Presented<'_>) -> Result<Option<&'k KeyRing>, Problem> {
-    match presented.shape {
-        Shape::Plausible => Ok(None),
-        Shape::Foreign | Shape::Malformed => match keys {
-            Some(keys) if jwt::is_shaped(presented.token) => Ok(Some(keys)),
-            Some(_) | None => Err(Problem::new(Code::UnknownToken)),
-        },
-    }
-}
-
-/// Whether a session of this format is opened by a credential that was signed, or was not.
-fn fits(format: Format, signed: bool) -> Result<(), Problem> {
-    if format == Format::Jwt && !signed {
-        return Err(Problem::with_detail(
-            Code::InvalidToken,
-            "A refresh token opens nothing; it gets a new access token.",
-        ));
-    }
-    Ok(())
 }
 
 /// Logs what a policy with `on_change = "log"` let pass.

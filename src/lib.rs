@@ -1,6 +1,6 @@
 //! session-gateway: a reverse proxy that gives unmodified web apps real sessions.
 //!
-//! A connection is accepted by a worker ([`edge`]) and its requests are read by hyper. [`gate`] is the life of a
+//! A connection is accepted by a worker ([`edge`]), which reads its requests. [`gate`] is the life of a
 //! request: one canonical target, the route, the credential, the session from the cache or the store, the policy, our
 //! headers, and on to the application. What the gateway itself answers lies in [`api`]. Sessions are reached through
 //! [`sessions`] alone, which keeps the cache and the [`store`] in step.

@@ -17,6 +17,10 @@ mod headers;
 mod hosts;
 #[path = "forwards/identity.rs"]
 mod identity;
+#[path = "forwards/interim.rs"]
+mod interim;
+#[path = "forwards/leaving.rs"]
+mod leaving;
 #[path = "forwards/pool.rs"]
 mod pool;
 #[path = "forwards/targets.rs"]

@@ -288,6 +288,20 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
 }
 
 #[test]
+fn the_answer_to_a_body_that_cannot_be_read_on_reaches_a_client_that_is_still_sending() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), &open(""));
+    let mut client = gateway.connect();
+    client.send("POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n");
+    client.stream().peek(&mut [0]).unwrap();
+    for _ in 0..10 {
+        assert!(client.try_send([b'x'; 10_000]), "the gateway cut the client off while it was told no");
+    }
+    assert_eq!(client.read("POST").status, 400);
+    assert!(client.is_closed());
+}
+
+#[test]
 fn a_refused_client_that_goes_on_sending_for_ever_is_cut_off() {
     let upstream = Upstream::hello();
     let gateway = Gateway::start(&upstream.url(), "[server]\nworkers = 1\n");

@@ -110,7 +110,8 @@ fn failures_of_the_application_and_of_clients_are_counted() {
     peer.accept().close();
     assert_eq!(client.read("GET").status, 502);
     client.send(get);
-    peer.accept().read_head().unwrap();
+    let mut app = peer.accept();
+    app.read_head().unwrap();
     client.close();
 
     wait_until("it is noticed", || verdict(&gateway, "abandoned") == 1.0);

@@ -74,6 +74,16 @@ proptest! {
     }
 
     #[test]
+    fn a_request_is_read_to_its_end_and_no_further(bytes in like(&[
+        "GET / HTTP/1.1\r\n", "POST /a?b HTTP/1.0\r\n", "HEAD http://a/ HTTP/1.1\n", "Host: a\r\n", "Content-Length: ", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "\r\n", "\n", "5", "a;b=c",
+        "5\r\nhello\r\n", "0\r\n\r\n", "ffffffffffffffff", "Connection: close\r\n", "Expect: 100-continue\r\n", "X: y\r\n", " ", "\r", "\0", "\t",
+    ])) {
+        checks::requests(&bytes);
+        checks::requests(&[&b"POST / HTTP/1.1\r\n"[..], &bytes].concat());
+        checks::requests(&[&b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"[..], &bytes].concat());
+    }
+
+    #[test]
     fn a_key_set_is_read_without_harm(bytes in like(&[
         "{\"keys\":[", "]}", "{", "}", "\"kty\":", "\"RSA\"", "\"EC\"", "\"OKP\"", "\"crv\":", "\"P-256\"", "\"Ed25519\"", "\"x\":", "\"y\":", "\"n\":", "\"e\":\"AQAB\"", "\"AA\"", ",", "\"use\":\"sig\"",
     ])) {

@@ -243,6 +243,7 @@ fn cases() -> Vec<Case> {
         ("upstream[0].health.unhealthy_after", "{upstream}\nhealth = { path = \"/h\", unhealthy_after = 7 }", shows!(|c| upstream(c).health.as_ref().map(|health| health.unhealthy_after)), "Some(7)"),
         ("upstream[0].health.expect", "{upstream}\nhealth = { path = \"/h\", expect = [204] }", shows!(|c| upstream(c).health.as_ref().map(|health| health.expect.clone())), "Some(These([204]))"),
         ("upstream[0].urls", "[[upstream]]\nurls = [\"http://a.test\", \"unix:/run/app.sock\"]", shows!(|c| upstream(c).addresses.iter().map(ToString::to_string).collect::<Vec<_>>()), "[\"a.test:80\", \"unix:/run/app.sock\"]"),
+        ("upstream[0].early_hints", "{upstream}\nearly_hints = \"all\"", shows!(|c| upstream(c).early_hints), "All"),
         ("upstream[0].protocol", "{upstream}\nprotocol = \"http2\"", shows!(|c| (upstream(c).protocol, upstream(c).websockets.access)), "(Http2, Off)"),
         ("upstream[0].preserve_host", "{upstream}\npreserve_host = false", shows!(|c| upstream(c).preserve_host), "false"),
         ("upstream[0].connect_timeout", "{upstream}\nconnect_timeout = \"7s\"", shows!(|c| upstream(c).connect_timeout), "7s"),

@@ -33,6 +33,8 @@ pub struct Upstream {
     pub addresses: Vec<Address>,
     /// What is spoken with it.
     pub protocol: Protocol,
+    /// Which clients get its early hints.
+    pub early_hints: EarlyHints,
     /// What TLS with it needs.
     pub tls: Option<UpstreamTls>,
     /// Whether it is sent the client's `Host`, or its own address.
@@ -84,6 +86,17 @@ pub enum Protocol {
     Http2,
 }
 
+/// Which clients get the early hints of an application (RFC 8297).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlyHints {
+    /// Those that speak HTTP/2: browsers, which make use of them.
+    Http2,
+    /// Those of HTTP/1.1 too. Some of these take a hint for the answer, and the answer for that of their next request.
+    All,
+    /// None.
+    Off,
+}
+
 /// More kept connections than any one worker can use.
 const MAX_IDLE: usize = 100_000;
 /// More than any machine can have.
@@ -108,6 +121,11 @@ pub(super) fn read(mut table: Table, position: usize, assertion: &Defaults) -> O
         name,
         hosts,
         protocol,
+        early_hints: table.choice(
+            "early_hints",
+            EarlyHints::Http2,
+            &[("http2", EarlyHints::Http2), ("all", EarlyHints::All), ("off", EarlyHints::Off)],
+        ),
         tls: tls::read(&mut table, &mut addresses, protocol),
         addresses,
         preserve_host: table.flag("preserve_host", true),

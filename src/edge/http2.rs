@@ -22,13 +22,14 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep;
 
 use super::conn::Ended;
 use super::place::{Full, Place, Places};
 use super::watched::Watched;
-use crate::gate::body::ResponseBody;
+use crate::gate::body::{self, ResponseBody};
 use crate::gate::client::{Client, UpToDate};
-use crate::gate::{self, Current};
+use crate::gate::{self, Current, UNHURRIED, Unhurried};
 use crate::http::forwarding::MOST_FIELDS;
 
 /// What a client may send on one stream before we have passed on the first of it …
@@ -89,7 +90,7 @@ where
             told_to_leave = true;
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(cx).map(Ended::ByProtocol)
+        connection.as_mut().poll(cx).map(Ended::Multiplexed)
     })
     .await
 }
@@ -105,7 +106,12 @@ async fn answer(stream: Arc<Client>, request: Request<Incoming>, refusal: Option
         *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return response;
     }
-    gate::handle(stream, request).await
+    let response = gate::handle(stream, request.map(body::Incoming::Shared)).await;
+    // There is no not listening to one client's requests alone: each takes its time instead.
+    if response.extensions().get::<Unhurried>().is_some() {
+        sleep(UNHURRIED).await;
+    }
+    response
 }
 
 /// The requests of a connection. It is the executor that hyper gives each of them to.

@@ -1,18 +1,19 @@
 //! A client's connection in a long pause between two requests: only the socket is kept, and what is known of the client.
 //!
-//! Most connections of most clients are like this most of the time, and what serving a request needs (hyper's buffers, the room of
-//! a request) is several times as large as what is left.
+//! Most connections of most clients are like this most of the time, and what serving a request needs (buffers, the room of a
+//! request) is several times as large as what is left.
 
-use std::future::{Future as _, poll_fn};
+use std::future::poll_fn;
 use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::conn::{Ended, FIRST};
+use super::http1;
 use super::watched::Watched;
 use crate::gate::client::Client;
 use crate::metrics::WorkerMetrics;
@@ -39,17 +40,8 @@ where
     });
     match first.await {
         Ok(first) if first.is_empty() => {
-            // Nobody waits for anything: an error would change nothing.
-            let mut closing = pin!(transport.shutdown());
-            poll_fn(|cx| {
-                // A client that takes nothing does not keep it; while it lingers, that has a limit of its own.
-                if !client.phases.is_lingering() && client.phases.poll_connection_limit(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                closing.as_mut().poll(cx).map(drop)
-            })
-            .await;
-            Some(Ended::ByProtocol(Ok(())))
+            http1::close(transport, client).await;
+            Some(Ended::InOrder)
         }
         Ok(first) => {
             transport.put_back(first);

@@ -1,15 +1,16 @@
 //! Bodies on their way through: streamed frame by frame, never collected, watched for stalls and counted.
 
+mod incoming;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::Version;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
+pub use self::incoming::{Handover, Incoming};
 use super::client::Client;
 use super::exchange::Exchange;
 use super::upstream::Answering;
@@ -24,17 +25,15 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 pub struct RequestBody {
     seen: Bytes,
     rest: Incoming,
-    /// Whether it came in HTTP/2, where its end is a flag that can be looked for.
-    ends_by_flag: bool,
     finished: bool,
     client: Arc<Client>,
 }
 
 impl RequestBody {
-    /// The body of a request of `client`, which came in this version.
-    pub fn new(rest: Incoming, version: Version, client: Arc<Client>) -> Self {
-        client.phases.body_is_open(!rest.is_end_stream());
-        Self { seen: Bytes::new(), rest, ends_by_flag: version == Version::HTTP_2, finished: false, client }
+    /// The body of a request of `client`.
+    pub fn new(rest: Incoming, client: Arc<Client>) -> Self {
+        client.phases.body_is_open(!rest.is_over());
+        Self { seen: Bytes::new(), rest, finished: false, client }
     }
 
     /// Reads on until there is more than `bound`; says whether that was all of it.
@@ -90,7 +89,7 @@ impl Body for RequestBody {
         if this.seen.has_remaining() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.seen)))));
         }
-        match Pin::new(&mut this.rest).poll_frame(cx) {
+        match this.rest.poll_frame(cx) {
             Poll::Pending => {
                 this.client.phases.body_awaited();
                 Poll::Pending
@@ -110,10 +109,9 @@ impl Body for RequestBody {
                         }
                         Err(data) => data,
                     }))),
-                    Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-                    // hyper takes a stream that its client resets without an error for one that has said all. It may be half
-                    // of what was to be said, and an application must not take that for the whole.
-                    None if this.ends_by_flag && !this.rest.is_end_stream() => {
+                    Some(Err(error)) => Poll::Ready(Some(Err(error))),
+                    // It may be half of what was to be said, and an application must not take that for the whole.
+                    None if this.rest.may_be_given_up_silently() && !this.rest.is_over() => {
                         Poll::Ready(Some(Err("the client gave the request up before the end of its body".into())))
                     }
                     None => {
@@ -127,7 +125,7 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.seen.has_remaining() && self.rest.is_end_stream()
+        !self.seen.has_remaining() && self.rest.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -140,7 +138,7 @@ impl Drop for RequestBody {
         if self.finished {
             return;
         }
-        if self.rest.is_end_stream() {
+        if self.rest.is_over() {
             self.client.phases.body_is_open(false);
         } else {
             self.client.phases.body_left();

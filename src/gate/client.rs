@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::phases::Kind;
 pub use self::phases::Phases;
+use super::interim::Interim;
 use super::tunnel::Lifeline;
 use super::{Current, Gate};
 use crate::http::client::Scheme;
@@ -29,39 +30,42 @@ pub struct Client {
     pub phases: Arc<Phases>,
     /// What becomes of it besides serving requests.
     pub lifeline: Arc<Lifeline>,
+    /// What applications say to it before they have an answer.
+    pub interim: Arc<Interim>,
 }
 
 impl Client {
     /// The client at `peer`, just connected.
     pub fn new(gate: Arc<Gate>, peer: Option<IpAddr>, transport: Scheme) -> Self {
         let phases = Arc::new(Phases::new(&gate, Kind::Connection));
-        Self::with(gate, peer, transport, phases, Arc::default())
+        Self::with(gate, peer, transport, (phases, Arc::default(), Arc::default()))
     }
 
     /// The same client under the settings of another gate. Its limits of time go on.
     #[must_use]
     pub fn under(&self, gate: Arc<Gate>) -> Self {
-        Self::with(gate, self.peer, self.transport, self.phases.clone(), self.lifeline.clone())
+        let standing = (self.phases.clone(), self.lifeline.clone(), self.interim.clone());
+        Self::with(gate, self.peer, self.transport, standing)
     }
 
     fn with(
         gate: Arc<Gate>,
         peer: Option<IpAddr>,
         transport: Scheme,
-        phases: Arc<Phases>,
-        lifeline: Arc<Lifeline>,
+        (phases, lifeline, interim): (Arc<Phases>, Arc<Lifeline>, Arc<Interim>),
     ) -> Self {
         let trusted = gate.config.server.trusted_proxies.trusts(peer);
         let address =
             crate::http::Caller::resolve(peer, transport, &http::HeaderMap::new(), &gate.config.server.trusted_proxies)
                 .ip;
-        Self { origin: Arc::new(Origin::new(address, transport)), gate, peer, transport, trusted, phases, lifeline }
+        let origin = Arc::new(Origin::new(address, transport));
+        Self { origin, gate, peer, transport, trusted, phases, lifeline, interim }
     }
 
     /// The same client on a stream of its own (RFC 9113 section 5): what becomes of one stream is no matter of the others.
     #[must_use]
     pub fn stream(&self) -> Self {
-        let Self { gate, peer, transport, origin, trusted, phases: _, lifeline: _ } = self;
+        let Self { gate, peer, transport, origin, trusted, phases: _, lifeline: _, interim: _ } = self;
         let phases = Arc::new(Phases::new(gate, Kind::Stream));
         Self {
             gate: gate.clone(),
@@ -71,6 +75,7 @@ impl Client {
             trusted: *trusted,
             phases,
             lifeline: Arc::default(),
+            interim: Arc::default(),
         }
     }
 }

@@ -287,7 +287,7 @@ async fn check(
     find: impl AsyncFnOnce(Sought<'_>) -> Result<(Option<Found>, Timestamp), StoreError>,
 ) -> Result<Permit, Problem> {
     let digest = Digest::of(presented.token);
-    let verified = match super::signer(keys, presented)? {
+    let verified = match super::signed::signer(keys, presented)? {
         None => None,
         Some(keys) => Some(keys.judge(presented.token, now.wall).await?.verified),
     };
@@ -309,7 +309,7 @@ async fn check(
     {
         explanation.client_ip = bound.to_canonical();
     }
-    super::fits(record.format, verified.is_some())?;
+    super::signed::fits(record.format, verified.is_some())?;
     if found.retired.is_some_and(|until| is_reuse(record.state, until, wall)) {
         explanation.effect = Some(Effect::End);
         return Err(Refusal::Ended(EndReason::TokenReused).into());

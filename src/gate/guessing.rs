@@ -1,10 +1,19 @@
 //! Credentials that are none: how many of them one client may present.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Gate;
 use super::exchange::Exchange;
 use crate::error::Problem;
+
+/// The mark of an answer to a client that does something too often. Whoever sends it takes nothing more from that client for
+/// [`UNHURRIED`]: who asks as fast as it is refused costs next to nothing then. Trusted proxies speak for others, and are spared.
+#[derive(Clone, Copy, Debug)]
+pub struct Unhurried;
+
+/// For how long.
+pub const UNHURRIED: Duration = Duration::from_secs(1);
 
 /// The answer to a credential that is none of ours: where there have been many from one client, that it has to wait. What
 /// memory knows never comes here, good or bad.

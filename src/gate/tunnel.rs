@@ -1,7 +1,7 @@
 //! WebSockets: who may open one, the application's consent, and the way of the bytes afterwards.
 //!
 //! The request takes the main line like any other, with its policy, identity and headers. What the client sends behind its head
-//! stays where it is until the application has consented: hyper hands it over with the connection, once the 101 has gone to
+//! stays where it is until the application has consented: it is handed over with the connection, once the 101 has gone to
 //! the client. The connection's own task then moves the bytes (`copy`), so a WebSocket holds its client's place among the
 //! connections, stays on its worker, and is dropped with it.
 
@@ -14,7 +14,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Response, request};
-use hyper::upgrade::{OnUpgrade, Upgraded};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::ResponseBody;
@@ -32,17 +31,21 @@ use crate::policy::{Auth, Permit};
 #[derive(Debug)]
 pub(super) struct Asked {
     opening: Opening,
-    connection: OnUpgrade,
 }
+
+/// The mark of a request whose connection can be used for another protocol, which it asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Upgradable;
 
 /// Takes note of it when a request asks for a WebSocket. Other protocols are not asked for: the request goes on without.
 ///
 /// # Errors
 /// [`Code::InvalidRequest`] for a WebSocket that cannot be opened like this.
 pub(super) fn note(request: &mut request::Parts, exchange: &mut Exchange) -> Result<(), Problem> {
-    // It is there only where there is an `Upgrade`, so that others are not looked at.
-    let Some(connection) = request.extensions.remove::<OnUpgrade>() else { return Ok(()) };
-    exchange.asked = Opening::of(request)?.map(|opening| Box::new(Asked { opening, connection }));
+    // The mark is there only where there is an `Upgrade`, so that others are not looked at.
+    if request.extensions.remove::<Upgradable>().is_some() {
+        exchange.asked = Opening::of(request)?.map(|opening| Box::new(Asked { opening }));
+    }
     Ok(())
 }
 
@@ -99,21 +102,19 @@ pub(super) fn consent(
     let Some(asked) = exchange.asked.take() else {
         return refused("The application switched protocols unasked.");
     };
-    let Asked { opening, connection } = *asked;
     let headers = response.headers_mut();
-    if !opening.is_accepted(headers) {
+    if !asked.opening.is_accepted(headers) {
         return refused("The application's answer opens no WebSocket.");
     }
     headers.insert(UPGRADE, HeaderValue::from_static(websocket::PROTOCOL));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    exchange.opened = Some(Box::new(Opened { connection, upstream, idle_timeout }));
+    exchange.opened = Some(Box::new(Opened { upstream, idle_timeout }));
     Ok(response.map(|()| ResponseBody::whole(Bytes::new())))
 }
 
 /// A WebSocket to which the application has consented.
 #[derive(Debug)]
 pub(super) struct Opened {
-    connection: OnUpgrade,
     upstream: Box<Connection>,
     idle_timeout: Option<Duration>,
 }
@@ -130,17 +131,14 @@ impl Tunnel {
         Box::new(Self { opened, exchange })
     }
 
-    /// Moves the bytes until the WebSocket is over. `transport` takes the connection apart: into what the bytes go over, and
-    /// what of them was read before.
+    /// Moves the bytes until the WebSocket is over, over the client's connection. `early` is what was read from it before.
     ///
     /// Cancel safety: dropping this closes both connections.
-    pub async fn serve<T>(self: Box<Self>, transport: impl FnOnce(Upgraded) -> Option<(T, Bytes)>)
+    pub async fn serve<T>(self: Box<Self>, client: T, early: Bytes)
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { opened: Opened { connection, upstream, idle_timeout }, exchange } = *self;
-        // It is there when the protocol has ended in order; else the client is gone.
-        let Some((client, early)) = connection.await.ok().and_then(transport) else { return };
+        let Self { opened: Opened { upstream, idle_timeout }, exchange } = *self;
         let (upstream, received, _in_use) = upstream.into_stream();
         copy::both_ways((client, early), (upstream, received), exchange, idle_timeout).await;
     }

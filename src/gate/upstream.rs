@@ -101,7 +101,7 @@ async fn on_kept(
     if let Some(address) = group.application.settings.addresses.get(connection.address) {
         outgoing.address(&address.host);
     }
-    let answered = connection.exchange(outgoing, method, &client.phases).await;
+    let answered = connection.exchange(outgoing, method, client).await;
     match &answered {
         Ok(_) => {
             if let Some(standing) = group.application.standings.get(connection.address) {
@@ -138,7 +138,7 @@ async fn on_new(
                 let mut connection = Box::new(Connection::new(stream, (upstream, at), using, pause));
                 outgoing.address(&address.host);
                 client.phases.response_awaited(settings.response_timeout);
-                return match connection.exchange(outgoing, method, &client.phases).await {
+                return match connection.exchange(outgoing, method, client).await {
                     Ok(response) => Ok((response, connection)),
                     Err(failure) => Err(failed(&settings.name, failure)),
                 };

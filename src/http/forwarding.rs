@@ -18,7 +18,7 @@ use super::trace_context::{Known, Rewritten};
 use crate::error::Problem;
 use crate::session::Session;
 
-/// The most fields of a client's head or trailers, and the most that a `Connection` names. It is what hyper reads of HTTP/1.1.
+/// The most fields of a client's head or trailers, and the most that a `Connection` names.
 pub const MOST_FIELDS: usize = 100;
 
 /// There are more fields than [`MOST_FIELDS`].
@@ -149,7 +149,9 @@ pub fn write_request_head(
     }
     match length {
         BodyLength::None => {}
-        BodyLength::Exactly(length) => write_field(out, "content-length", length.to_string().as_bytes()),
+        BodyLength::Exactly(length) => {
+            write_field(out, "content-length", itoa::Buffer::new().format(length).as_bytes())
+        }
         BodyLength::Chunked => write_field(out, "transfer-encoding", b"chunked"),
         // The one protocol that is ever asked for, whatever else the client would have liked.
         BodyLength::WebSocket => out.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\n"),

@@ -7,7 +7,8 @@ use http::{Method, Request, Uri, Version};
 
 use super::client::Scheme;
 use super::forwarding::{is_hop_by_hop, remove_matching};
-use super::response::{self, Malformed};
+use super::framing;
+use super::response::Malformed;
 
 /// More fields than any head has that we write.
 const MAX_FIELDS: usize = 256;
@@ -55,7 +56,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// # Errors
 /// [`Malformed::Trailers`].
 pub fn trailers_to_client(trailers: &mut HeaderMap) -> Result<(), Malformed> {
-    if trailers.len() > response::MAX_FIELDS {
+    if trailers.len() > framing::MAX_FIELDS {
         return Err(Malformed::Trailers);
     }
     strip_hop_by_hop(trailers);

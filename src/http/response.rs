@@ -1,24 +1,20 @@
-//! Reading an application's HTTP/1.1 responses: where the head ends, how long the body is, and its pieces (RFC 9112).
+//! Reading the heads of an application's HTTP/1.1 responses: where they end, and how long the body is (RFC 9112).
 //!
 //! Pure functions on a buffer of what was received so far. Whatever leaves a doubt about where a response ends is an
 //! error: a connection on which two parties disagree about that must not be used again, let alone by another client.
 
-mod chunked;
-
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{Method, Response, StatusCode, Version};
 use smallvec::SmallVec;
 
-pub use self::chunked::Chunk;
 use super::forwarding::{is_hop_by_hop, named_in, options};
+use super::framing::{Chunk, Framing, MAX_FIELDS, length};
 
 /// The largest head of a response.
 pub const MAX_HEAD: usize = 128 * 1024;
-/// The most fields of a response's head or trailers.
-pub(super) const MAX_FIELDS: usize = 128;
 /// As many as most responses have; more of them cost an allocation.
 const COMMON_FIELDS: usize = 24;
 
@@ -34,15 +30,9 @@ pub enum Malformed {
     /// It does not say clearly how long its body is.
     #[error("the response's length is not clear")]
     Length,
-    /// Its chunks are broken.
-    #[error("the response's chunks are broken")]
-    Chunk,
     /// Its trailers, which came without chunks, have too many fields.
     #[error("the response's trailers have too many fields")]
     Trailers,
-    /// It ended before its end.
-    #[error("the response broke off")]
-    Incomplete,
 }
 
 /// A head and what follows it.
@@ -56,40 +46,22 @@ pub struct Head {
     pub keep_alive: bool,
 }
 
-/// How much of a body is still to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// So many bytes.
-    Length(u64),
-    /// Chunks.
-    Chunked(Chunk),
-    /// Everything until the connection is closed.
-    UntilClose,
-}
-
-/// A piece of a body.
-#[derive(Debug)]
-pub enum Piece {
-    /// Data.
-    Data(Bytes),
-    /// The trailers, which are the last piece.
-    Trailers(HeaderMap),
-    /// The end.
-    End,
-}
-
-/// Takes the head of a final response off the buffer; interim ones (1xx) before it are dropped. `None` when there is not
-/// enough yet.
+/// Takes the head of a final response off the buffer; `interim` gets those before it (1xx). `None` when there is not enough yet.
 ///
 /// # Errors
 /// [`Malformed`] when this can never become a response.
-pub fn take_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
+pub fn take_head(
+    buffer: &mut BytesMut,
+    method: &Method,
+    interim: impl Fn(Response<()>),
+) -> Result<Option<Head>, Malformed> {
     loop {
         let Some(head) = parse(buffer, method)? else { return Ok(None) };
         // RFC 9110 section 15.2; the switch to another protocol is final.
         if !head.response.status().is_informational() || head.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Some(head));
         }
+        interim(head.response);
     }
 }
 
@@ -182,7 +154,7 @@ impl Hop {
             }
             // The same one several times is tolerated and made one.
             "content-length" => {
-                let length = length(value)?;
+                let length = length(value).ok_or(Malformed::Length)?;
                 match self.length.replace(length) {
                     None => Ok(true),
                     Some(first) if first == length => Ok(false),
@@ -242,64 +214,6 @@ fn framing(
         (false, Some(length)) => Ok((Framing::Length(length), true)),
         (false, None) => Ok((Framing::UntilClose, true)),
     }
-}
-
-fn length(value: &HeaderValue) -> Result<u64, Malformed> {
-    let digits = value.as_bytes();
-    if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(Malformed::Length);
-    }
-    Ok(digits.iter().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0')))
-}
-
-impl Framing {
-    /// Whether the body has come to its end.
-    pub const fn is_done(&self) -> bool {
-        matches!(self, Self::Length(0) | Self::Chunked(Chunk::Done))
-    }
-
-    /// How many bytes are still to come, when that is known.
-    pub const fn remaining(&self) -> Option<u64> {
-        match self {
-            Self::Length(length) => Some(*length),
-            Self::Chunked(Chunk::Done) => Some(0),
-            Self::Chunked(_) | Self::UntilClose => None,
-        }
-    }
-
-    /// Takes the next piece of the body off the buffer. `None` when more must be received first; `closed` says that no more
-    /// will come.
-    ///
-    /// # Errors
-    /// [`Malformed::Chunk`] and, when the connection was closed too early, [`Malformed::Incomplete`].
-    pub fn take(&mut self, buffer: &mut BytesMut, closed: bool) -> Result<Option<Piece>, Malformed> {
-        let piece = match self {
-            Self::Length(0) => return Ok(Some(Piece::End)),
-            Self::Length(remaining) => take_data(buffer, remaining),
-            Self::UntilClose if buffer.is_empty() && closed => {
-                *self = Self::Length(0);
-                return Ok(Some(Piece::End));
-            }
-            Self::UntilClose => {
-                let mut all = u64::MAX;
-                take_data(buffer, &mut all)
-            }
-            Self::Chunked(chunk) => chunk.take(buffer)?,
-        };
-        match piece {
-            None if closed => Err(Malformed::Incomplete),
-            piece => Ok(piece),
-        }
-    }
-}
-
-fn take_data(buffer: &mut BytesMut, remaining: &mut u64) -> Option<Piece> {
-    if buffer.is_empty() {
-        return None;
-    }
-    let length = usize::try_from(*remaining).unwrap_or(usize::MAX).min(buffer.len());
-    *remaining -= length as u64;
-    Some(Piece::Data(buffer.split_to(length).freeze()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `[limits]`.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::support::client::Response;
@@ -135,4 +137,50 @@ fn a_session_gets_so_many_new_tokens_and_no_more() {
     assert_eq!(gateway.get_as(&token, "/").status, 200, "the session goes on");
     let other = gateway.login("bob").token;
     assert_eq!(gateway.request("POST", "/_sessions/rotate", &bearer(&other), b"").status, 200);
+}
+
+/// With clients that come by themselves.
+fn direct(limits: &str) -> (Upstream, Gateway) {
+    let upstream = Upstream::hello();
+    let toml = format!("[server]\nworkers = 1\n[limits]\n{limits}\n[[upstream]]\nurl = \"{{upstream}}\"\n");
+    let gateway = Gateway::start(&upstream.url(), &toml);
+    (upstream, gateway)
+}
+
+fn get(credential: &str) -> String {
+    format!("GET / HTTP/1.1\r\nHost: app.test\r\nUser-Agent: acme-test/1.0\r\n{credential}\r\n")
+}
+
+#[test]
+fn whoever_guesses_too_often_is_not_listened_to_for_a_second_and_nobody_else_waits() {
+    let (_upstream, gateway) = direct("unknown_tokens_per_client = \"1/1h\"");
+    let good = bearer(&gateway.login("ann").token);
+    assert_eq!(gateway.get("/", &good).status, 200);
+    let mut guesser = gateway.connect();
+    guesser.send(get(&guess(0)));
+    assert_eq!(told(&guesser.read("GET")), unknown());
+    guesser.send(get(&guess(1)));
+    assert_eq!(told(&guesser.read("GET")), too_often());
+
+    let began = Instant::now();
+    guesser.send(get(&guess(2)));
+    // Of the same address, on another connection.
+    assert_eq!(gateway.get("/", &good).status, 200);
+    assert!(began.elapsed() < Duration::from_millis(900), "others are served meanwhile");
+    assert_eq!(told(&guesser.read("GET")), too_often());
+    assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_gateway_that_stops_does_not_wait_for_one_that_is_not_listened_to() {
+    let (_upstream, gateway) = direct("unknown_tokens_per_client = \"1/1h\"");
+    let mut guesser = gateway.connect();
+    for number in 0..2 {
+        guesser.send(get(&guess(number)));
+        guesser.read("GET");
+    }
+    let metrics = gateway.metric("gateway_connections_timed_out_total");
+    assert_eq!(metrics, 0.0);
+    drop(gateway);
+    assert!(guesser.is_closed());
 }

@@ -259,3 +259,50 @@ fn a_response_in_a_transfer_coding_that_nobody_asked_for_is_502() {
     let gateway = Gateway::start(&upstream.url(), OPEN);
     assert_eq!(gateway.get("/", "").code(), "upstream_unreachable");
 }
+
+#[test]
+fn a_refused_body_that_is_here_leaves_the_connection_open_and_one_that_is_not_ends_it_and_says_so() {
+    let upstream = Upstream::hello();
+    let gateway = Gateway::start(&upstream.url(), "[server]\nworkers = 1\n");
+    let mut client = gateway.connect();
+    for body in
+        ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"]
+    {
+        client.send(format!("POST /x HTTP/1.1\r\nHost: app.test\r\n{body}"));
+        let response = client.read("POST");
+        assert_eq!((response.status, response.header("connection")), (401, None), "{body}");
+    }
+    for rest in [
+        "Content-Length: 5\r\n\r\nhe",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhe",
+        "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    ] {
+        let mut client = gateway.connect();
+        client.send(format!("POST /x HTTP/1.1\r\nHost: app.test\r\n{rest}"));
+        let response = client.read("POST");
+        assert_eq!((response.status, response.header("connection")), (401, Some("close")), "{rest}");
+        assert!(client.is_closed(), "{rest}");
+    }
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
+fn trailers_go_to_clients_that_take_them_without_what_frames_the_message_or_logs_in() {
+    let upstream = Upstream::start(|_| {
+        let trailers = "X-Sum: 7\r\nContent-Length: 9\r\nSet-Cookie: a=b\r\nTransfer-Encoding: x\r\n";
+        Reaction::Send(
+            format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\n{trailers}\r\n"
+            )
+            .into_bytes(),
+        )
+    });
+    let gateway = Gateway::start(&upstream.url(), OPEN);
+    for (te, expected) in [("TE: trailers\r\n", "x-sum: 7\r\n"), ("", "")] {
+        let mut client = gateway.connect();
+        client.send(format!("GET / HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n{te}\r\n"));
+        client.read_head().unwrap();
+        let body = String::from_utf8(client.read_to_end()).unwrap();
+        assert_eq!(body, format!("2\r\nok\r\n0\r\n{expected}\r\n"), "{te:?}");
+    }
+}

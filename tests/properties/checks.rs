@@ -9,8 +9,10 @@ use session_gateway::api::cursor::List;
 use session_gateway::clock::Timestamp;
 use session_gateway::http::client::TrustedProxies;
 use session_gateway::http::cookie::CookieName;
+use session_gateway::http::framing::{Framing, Piece};
 use session_gateway::http::proxy_line::{self, Step};
-use session_gateway::http::response::{Piece, take_head};
+use session_gateway::http::request;
+use session_gateway::http::response::take_head;
 use session_gateway::http::trace_context::TraceParent;
 use session_gateway::http::{Caller, Host, Scheme, Target, cookie, credential, fields};
 use session_gateway::jwt;
@@ -105,7 +107,7 @@ pub fn responses(bytes: &[u8]) {
     let Some((method, bytes)) = bytes.split_first() else { return };
     let method = if method % 4 == 0 { Method::HEAD } else { Method::GET };
     let mut buffer = BytesMut::from(bytes);
-    let Ok(Some(head)) = take_head(&mut buffer, &method) else { return };
+    let Ok(Some(head)) = take_head(&mut buffer, &method, drop) else { return };
     let mut framing = head.framing;
     let mut taken = 0;
     loop {
@@ -118,6 +120,27 @@ pub fn responses(bytes: &[u8]) {
         assert!(taken <= bytes.len());
     }
     assert!(framing.is_done());
+}
+
+/// What a client sends is read to the end of its body, and no further; the rest is the next request.
+pub fn requests(bytes: &[u8]) {
+    let mut buffer = BytesMut::from(bytes);
+    let Ok(Some(head)) = request::take_head(&mut buffer, 4096, &mut HeaderMap::new()) else { return };
+    let length = bytes.len() - buffer.len();
+    assert!(bytes[..length].ends_with(b"\n"), "a head ends with its line");
+    // However it comes in, it is the same.
+    let mut again = BytesMut::from(&bytes[..length - 1]);
+    assert!(matches!(request::take_head(&mut again, 4096, &mut HeaderMap::new()), Ok(None)), "it ends nowhere before");
+    let mut framing = head.framing;
+    assert!(framing != Framing::UntilClose, "a request ends before its connection does");
+    loop {
+        match framing.take(&mut buffer, true) {
+            Ok(Some(Piece::Data(_) | Piece::Trailers(_))) => {}
+            Ok(Some(Piece::End)) => break,
+            Ok(None) | Err(_) => return,
+        }
+    }
+    assert!(framing.is_done() && bytes.ends_with(&buffer));
 }
 
 /// A `traceparent` is read if it is one by the words of the specification, and is sent on as it is meant.

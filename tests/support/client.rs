@@ -61,14 +61,17 @@ impl Connection {
         }
     }
 
-    /// Reads one response to a request with this method.
+    /// Reads one response to a request with this method; early hints before it are passed over.
     pub fn read(&mut self, method: &str) -> Response {
         self.try_read(method).expect("a response, but the connection was closed")
     }
 
     /// Reads one response; `None` when the connection is closed before it begins.
     pub fn try_read(&mut self, method: &str) -> Option<Response> {
-        let head = self.read_head()?;
+        let mut head = self.read_head()?;
+        while head.starts_with("HTTP/1.1 103 ") {
+            head = self.read_head()?;
+        }
         let status: u16 = head[9..12].parse().unwrap();
         let header = |name: &str| find(&head, name);
         let body = if method == "HEAD" || status == 204 || status == 304 || status < 200 {

@@ -267,6 +267,11 @@ impl Phases {
         self.body_left.store(true, Ordering::Relaxed);
     }
 
+    /// The rest of the request's body, which nobody reads, is off the connection all the same.
+    pub fn body_discarded(&self) {
+        self.body_left.store(false, Ordering::Relaxed);
+    }
+
     /// We are about to close. Says whether the client may still be sending, and if so gives it a moment to stop: a
     /// connection that is closed with bytes unread is reset, and a reset may destroy the response on its way.
     pub fn linger(&self) -> bool {
@@ -308,7 +313,12 @@ impl Phases {
         self.connection.wake();
     }
 
-    /// Ready when the connection has to be closed because the client took too long.
+    /// Whether the connection has to be closed because the client took too long.
+    pub fn has_passed(&self) -> bool {
+        self.connection.has_passed()
+    }
+
+    /// The same, for somebody who waits: ready when it is so.
     pub fn poll_connection_limit(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.connection.poll_passed(cx)
     }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Method;
+use http::{Method, Response};
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
@@ -22,9 +22,11 @@ use super::pause::Pause;
 use super::pool::Use;
 use super::stream::Stream;
 use crate::clock::Uptime;
+use crate::config::EarlyHints;
 use crate::gate::body::Cause;
-use crate::gate::client::Phases;
-use crate::http::response::{self, Framing, Head, Malformed, Piece};
+use crate::gate::client::Client;
+use crate::http::framing::{Broken, Framing, Piece};
+use crate::http::response::{self, Head, Malformed};
 
 /// How much is read at a time: enough for a head and a small body, and few system calls for a large one.
 const READ: usize = 16 * 1024;
@@ -78,7 +80,10 @@ pub(in crate::gate) enum BodyFailure {
     Stalled,
     /// Its framing is broken.
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Framing(#[from] Broken),
+    /// Its trailers cannot be passed on.
+    #[error(transparent)]
+    Trailers(#[from] Malformed),
     /// Its stream was reset, or the connection with it.
     #[error("the application ended the stream")]
     Reset(#[from] h2::Error),
@@ -134,14 +139,14 @@ impl Connection {
         &mut self,
         outgoing: Outgoing,
         method: &Method,
-        phases: &Phases,
-    ) -> Result<http::Response<()>, Failure> {
+        client: &Client,
+    ) -> Result<Response<()>, Failure> {
         let Outgoing { head, body, chunked, owed, names_address } = outgoing;
         self.keep_alive = false;
         self.upload =
             Upload { head, body, chunked, owed, names_address, sent_before: self.stream.sent(), ..Upload::default() };
-        let head = poll_fn(|cx| match self.poll_head(cx, method) {
-            Poll::Pending => phases.poll_response_limit(cx).map(|waiting_for_client| {
+        let head = poll_fn(|cx| match self.poll_head(cx, method, client) {
+            Poll::Pending => client.phases.poll_response_limit(cx).map(|waiting_for_client| {
                 Err(if waiting_for_client { Failure::ClientStalled } else { Failure::TimedOut })
             }),
             ready => ready,
@@ -152,13 +157,19 @@ impl Connection {
         Ok(response)
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, method: &Method) -> Poll<Result<Head, Failure>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>, method: &Method, client: &Client) -> Poll<Result<Head, Failure>> {
         let uploaded = self.poll_upload(cx);
         if let Poll::Ready(Err(failure)) = uploaded {
             return Poll::Ready(Err(failure));
         }
+        let settings = client.gate.config.upstreams.get(self.upstream);
+        let interim = |head: Response<()>| {
+            let (parts, ()) = head.into_parts();
+            let hints = settings.map_or(EarlyHints::Off, |settings| settings.early_hints);
+            client.interim.offer(hints, parts.status, parts.headers);
+        };
         loop {
-            match response::take_head(&mut self.received, method) {
+            match response::take_head(&mut self.received, method, interim) {
                 Ok(Some(head)) => return Poll::Ready(Ok(head)),
                 Ok(None) => {}
                 Err(malformed) => return Poll::Ready(Err(Failure::Malformed(malformed))),
@@ -178,9 +189,11 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        // A client that stalls or breaks off its upload now costs the connection, but not the response.
+        // A client that stalls or breaks off its upload now costs the connection, but not the response. The body must not look as
+        // if it were whole: nothing more of it is sent, its end neither.
         if let Poll::Ready(Err(_)) = self.poll_upload(cx) {
             self.keep_alive = false;
+            self.upload = Upload { cut_short: true, ..Upload::default() };
         }
         loop {
             match self.framing.take(&mut self.received, self.closed) {
@@ -194,7 +207,7 @@ impl Connection {
                     return Poll::Ready(None);
                 }
                 Ok(None) => {}
-                Err(malformed) => return Poll::Ready(Some(Err(malformed.into()))),
+                Err(broken) => return Poll::Ready(Some(Err(broken.into()))),
             }
             match self.poll_receive(cx, READ_BODY) {
                 Poll::Ready(Ok(())) => {}

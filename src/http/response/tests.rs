@@ -1,13 +1,33 @@
 //! Responses as applications send them, whole and byte by byte, good and bad.
 
 use super::*;
+use crate::http::framing::{Broken, Piece};
+
+/// What is wrong with a response.
+#[derive(Debug, PartialEq)]
+enum Wrong {
+    Head(Malformed),
+    Body(Broken),
+}
+
+impl From<Malformed> for Wrong {
+    fn from(head: Malformed) -> Self {
+        Self::Head(head)
+    }
+}
+
+impl From<Broken> for Wrong {
+    fn from(body: Broken) -> Self {
+        Self::Body(body)
+    }
+}
 
 fn head(text: &str) -> Result<Option<Head>, Malformed> {
-    take_head(&mut BytesMut::from(text), &Method::GET)
+    take_head(&mut BytesMut::from(text), &Method::GET, drop)
 }
 
 /// Reads a response that arrives in pieces of `step` bytes, then the end of the connection.
-fn read(text: &[u8], method: &Method, step: usize) -> Result<(Head, Vec<u8>, Option<HeaderMap>, usize), Malformed> {
+fn read(text: &[u8], method: &Method, step: usize) -> Result<(Head, Vec<u8>, Option<HeaderMap>, usize), Wrong> {
     let mut buffer = BytesMut::new();
     let mut rest = text.chunks(step);
     let mut closed = false;
@@ -16,11 +36,11 @@ fn read(text: &[u8], method: &Method, step: usize) -> Result<(Head, Vec<u8>, Opt
         None => *closed = true,
     };
     let mut head = loop {
-        if let Some(head) = take_head(&mut buffer, method)? {
+        if let Some(head) = take_head(&mut buffer, method, drop)? {
             break head;
         }
         if closed {
-            return Err(Malformed::Incomplete);
+            return Err(Broken::Incomplete.into());
         }
         more(&mut buffer, &mut closed);
     };
@@ -150,10 +170,10 @@ fn broken_chunks_are_an_error() {
         "1;a=\x01b\r\nx\r\n",
     ] {
         let text = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
-        assert_eq!(read(text.as_bytes(), &Method::GET, 1000).unwrap_err(), Malformed::Chunk, "{chunks:?}");
+        assert_eq!(read(text.as_bytes(), &Method::GET, 1000).unwrap_err(), Wrong::Body(Broken::Chunk), "{chunks:?}");
     }
     let endless = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;{}", "x".repeat(400));
-    assert_eq!(read(endless.as_bytes(), &Method::GET, 1000).unwrap_err(), Malformed::Chunk);
+    assert_eq!(read(endless.as_bytes(), &Method::GET, 1000).unwrap_err(), Wrong::Body(Broken::Chunk));
 }
 
 #[test]
@@ -163,7 +183,7 @@ fn a_body_that_breaks_off_is_incomplete() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhell",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
     ] {
-        assert_eq!(read(text.as_bytes(), &Method::GET, 1000).unwrap_err(), Malformed::Incomplete, "{text:?}");
+        assert_eq!(read(text.as_bytes(), &Method::GET, 1000).unwrap_err(), Wrong::Body(Broken::Incomplete), "{text:?}");
     }
 }
 
@@ -186,7 +206,7 @@ fn a_body_that_is_announced_where_none_follows_costs_the_connection() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD, false),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Method::HEAD, false),
     ] {
-        let head = take_head(&mut BytesMut::from(text), &method).unwrap().unwrap();
+        let head = take_head(&mut BytesMut::from(text), &method, drop).unwrap().unwrap();
         assert_eq!((head.framing, head.keep_alive), (Framing::Length(0), keep_alive), "{text}");
         let length = head.response.headers().get(CONTENT_LENGTH);
         assert!(length.is_none() || head.response.status() != StatusCode::NO_CONTENT, "{text}");
@@ -196,7 +216,7 @@ fn a_body_that_is_announced_where_none_follows_costs_the_connection() {
 #[test]
 fn trailers_that_a_bare_line_feed_ends_swallow_nothing() {
     let text = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\nHTTP/1.1 200 OK\r\nB: c\r\n\r\n";
-    assert_eq!(read(text, &Method::GET, 1000).unwrap_err(), Malformed::Chunk);
+    assert_eq!(read(text, &Method::GET, 1000).unwrap_err(), Wrong::Body(Broken::Chunk));
 }
 
 #[test]

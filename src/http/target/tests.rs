@@ -202,7 +202,7 @@ fn other_forms_of_target_are_refused() {
     let connect = Target::parse(&Method::CONNECT, &Uri::from_static("a.example:443")).unwrap_err();
     assert!(connect.detail.contains("CONNECT"));
     assert!(Target::parse(&Method::CONNECT, &Uri::from_static("/x")).is_err());
-    // A rootless target is no Uri at all, so it ends in hyper's own 400.
+    // A rootless target is no Uri at all, so it ends where heads are read, with 400.
     assert!(Uri::try_from("http:http://internal/admin").is_err());
 }
 

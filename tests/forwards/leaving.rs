@@ -1,0 +1,95 @@
+//! Clients that leave, or break off, in the middle of things.
+
+use std::net::Shutdown;
+
+use crate::OPEN;
+use crate::support::gateway::Gateway;
+use crate::support::peer::Peer;
+use crate::support::wait_until;
+
+const ALL_GONE: &str = "gateway_connections_open";
+
+#[test]
+fn a_client_that_leaves_is_noticed_whatever_it_had_begun_to_send_and_its_application_is_let_go() {
+    for sent in [
+        "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n",
+        // The beginning of its next request.
+        "GET / HTTP/1.1\r\nHost: app.test\r\n\r\nG",
+        "GET / HTTP/1.1\r\nHost: app.test\r\n\r\nGET / HTTP/1.1\r\nHost: app.test\r\n\r\n",
+        // A body that does not come, comes in part, or is none.
+        "POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 5\r\n\r\nhe",
+        "POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n",
+    ] {
+        for begins in [false, true] {
+            let peer = Peer::listen();
+            let gateway = Gateway::start(&peer.url(), OPEN);
+            let mut client = gateway.connect();
+            client.send(sent);
+            let mut app = peer.accept();
+            app.read_head().unwrap();
+            if begins {
+                app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+                client.read_head().unwrap();
+            }
+            client.close();
+            wait_until("it is noticed", || gateway.metric(ALL_GONE) == 0.0);
+            app.read_to_end();
+        }
+    }
+}
+
+#[test]
+fn a_client_that_leaves_behind_a_body_that_cannot_be_read_on_is_noticed_too() {
+    let peer = Peer::listen();
+    let gateway = Gateway::start(&peer.url(), OPEN);
+    let mut client = gateway.connect();
+    client.send("POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
+    let mut app = peer.accept();
+    app.read_head().unwrap();
+    app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+    client.read_head().unwrap();
+    client.send("no chunk\r\n");
+    client.close();
+    wait_until("it is noticed", || gateway.metric(ALL_GONE) == 0.0);
+}
+
+#[test]
+fn an_upload_that_breaks_off_while_it_is_answered_does_not_look_whole_to_the_application() {
+    for how in ["a bad chunk", "half a close", "a close"] {
+        let peer = Peer::listen();
+        let gateway = Gateway::start(&peer.url(), OPEN);
+        let mut client = gateway.connect();
+        client.send("POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
+        let mut app = peer.accept();
+        app.read_head().unwrap();
+        assert_eq!(app.read_chunk(), b"hi");
+        app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+        client.read_head().unwrap();
+        match how {
+            "a bad chunk" => client.send("x\r\n"),
+            "half a close" => client.stream().shutdown(Shutdown::Write).unwrap(),
+            _ => client.close(),
+        }
+        // An application that goes on answering may be read to its end; it has no more of the request.
+        let _ = app.try_send("1\r\ny\r\n0\r\n\r\n");
+        assert_eq!(String::from_utf8_lossy(&app.read_to_end()), "", "{how}");
+    }
+}
+
+#[test]
+fn a_client_that_sends_far_ahead_of_an_answer_that_does_not_come_is_closed_in_the_end() {
+    let peer = Peer::listen();
+    let settings = OPEN.replace("[server]", "[server]\nidle_timeout = \"500ms\"");
+    let gateway = Gateway::start(&peer.url(), &settings);
+    let mut client = gateway.connect();
+    let get = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
+    client.send(get);
+    let mut app = peer.accept();
+    app.read_head().unwrap();
+    app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+    client.read_head().unwrap();
+    client.send(get.repeat(2_000));
+    wait_until("it is closed", || gateway.metric("gateway_connections_timed_out_total") == 1.0);
+    assert_eq!(gateway.metric(ALL_GONE), 0.0);
+}
