@@ -3,6 +3,8 @@
 
 pub mod nilva;
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, Response, StatusCode};
@@ -50,12 +52,28 @@ struct Body<'a> {
 /// The answer that tells the client about `problem`. No cache keeps it.
 pub fn respond(problem: &Problem, request: &RequestContext<'_>) -> Response<Bytes> {
     match request.dialect {
-        Dialect::Ours => framed(problem, JSON_PROBLEM, &ours(problem), || challenge(problem, request.presented)),
+        Dialect::Ours => framed(problem, JSON_PROBLEM, text(problem), || challenge(problem, request.presented)),
         Dialect::Nilva(project) => {
             let (body, challenge) = nilva::words(problem, request, project);
-            framed(problem, JSON, &body, || challenge)
+            framed(problem, JSON, json(&body), || challenge)
         }
     }
+}
+
+/// What a problem says. Most say no more than their code does, which is written down once: who is refused as fast as it asks shall
+/// not cost more than it must.
+fn text(problem: &Problem) -> Bytes {
+    static WRITTEN: LazyLock<Vec<Bytes>> =
+        LazyLock::new(|| Code::ALL.iter().map(|code| json(&ours(&Problem::new(*code)))).collect());
+
+    let is_plain = problem.field.is_none() && problem.reason.is_none() && problem.detail == problem.code.rule().title;
+    let written = WRITTEN.get(problem.code.index()).filter(|_| is_plain).cloned();
+    written.unwrap_or_else(|| json(&ours(problem)))
+}
+
+/// Strings and numbers always serialize; were it not so, the status alone still says no.
+fn json(body: &impl serde::Serialize) -> Bytes {
+    serde_json::to_vec(body).map(Bytes::from).unwrap_or_default()
 }
 
 const JSON_PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -83,12 +101,11 @@ fn status(problem: &Problem) -> StatusCode {
 fn framed(
     problem: &Problem,
     media_type: HeaderValue,
-    body: &impl serde::Serialize,
+    body: Bytes,
     challenge: impl FnOnce() -> HeaderValue,
 ) -> Response<Bytes> {
     let status = status(problem);
-    // Strings and numbers always serialize; were it not so, the status alone still says no.
-    let mut response = Response::new(serde_json::to_vec(body).map(Bytes::from).unwrap_or_default());
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, media_type);
