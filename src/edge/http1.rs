@@ -13,8 +13,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::Response;
 use http::header::HeaderMap;
+use http::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::sleep;
 
@@ -28,6 +28,7 @@ use crate::gate::body::ResponseBody;
 use crate::gate::client::{Client, UpToDate};
 use crate::gate::tunnel::Upgradable;
 use crate::gate::{self, Current, Medium, UNHURRIED};
+use crate::http::reply;
 use crate::http::request::{Head, Unreadable};
 
 /// Serves requests on a connection until it is closed, by either side, by a limit of time, or by a drain.
@@ -259,7 +260,9 @@ where
         loop {
             let answered = answer.as_mut().poll(cx);
             if wire.has_room() {
-                client_now.interim.write(wire.out());
+                for headers in client_now.interim.take() {
+                    reply::write_interim(wire.out(), StatusCode::EARLY_HINTS, &headers);
+                }
             }
             if let Poll::Ready(response) = answered {
                 return Poll::Ready(Ok(response));

@@ -1,24 +1,25 @@
 //! Interim answers on their way from an application to its client: what it says before it has an answer (RFC 8297).
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::BytesMut;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, HeaderMap, SET_COOKIE};
 
 use crate::config::EarlyHints;
-use crate::http::reply;
 
-/// The most of them that wait for a client that takes none, and the most bytes of one; what is beyond is dropped.
-const MOST: usize = 4;
+/// The most of them for one request, and the most bytes of one; what is beyond is dropped. No window of HTTP/2 is for them, so all
+/// of them may lie here while a client takes nothing.
+const MOST: u8 = 8;
 const LARGEST: usize = 8 * 1024;
 
-/// What the application has said so far to the client of a connection.
+/// What the application has said so far to the client of a request.
 #[derive(Debug, Default)]
 pub struct Interim {
-    /// In what the client of the request gets them.
+    /// In what the client gets them.
     medium: AtomicU8,
+    /// How many more it may get.
+    left: AtomicU8,
     /// Whether some are waiting, so that a look costs no lock.
     waiting: AtomicBool,
     heads: Mutex<Vec<HeaderMap>>,
@@ -40,6 +41,7 @@ impl Interim {
     /// Another request begins, whose client may get them in this.
     pub fn begin(&self, medium: Medium) {
         self.medium.store(medium as u8, Ordering::Relaxed);
+        self.left.store(MOST, Ordering::Relaxed);
         if self.waiting.swap(false, Ordering::Relaxed) {
             self.heads().clear();
         }
@@ -60,24 +62,24 @@ impl Interim {
         headers.remove(CONTENT_LENGTH);
         headers.remove(SET_COOKIE);
         let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
-        let mut heads = self.heads();
-        if size <= LARGEST && heads.len() < MOST {
-            heads.push(headers);
+        // One request is one task's, so nobody else counts in between.
+        let left = self.left.load(Ordering::Relaxed);
+        if size <= LARGEST && left > 0 {
+            self.left.store(left - 1, Ordering::Relaxed);
+            self.heads().push(headers);
             self.waiting.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Writes down those that wait.
-    pub fn write(&self, out: &mut BytesMut) {
+    /// Those that wait: the headers of an early hint (103) each.
+    pub fn take(&self) -> Vec<HeaderMap> {
         if !self.waiting.swap(false, Ordering::Relaxed) {
-            return;
+            return Vec::new();
         }
-        for headers in self.heads().drain(..) {
-            reply::write_interim(out, StatusCode::EARLY_HINTS, &headers);
-        }
+        std::mem::take(&mut *self.heads())
     }
 
-    fn heads(&self) -> std::sync::MutexGuard<'_, Vec<HeaderMap>> {
+    fn heads(&self) -> MutexGuard<'_, Vec<HeaderMap>> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -29,6 +29,7 @@ use super::outgoing::Outgoing;
 use super::pause::Pause;
 use super::pool::Group;
 use super::{failed, unreachable};
+use crate::config::EarlyHints;
 use crate::error::{Code, Problem};
 use crate::gate::client::Client;
 use crate::http::response::Malformed;
@@ -73,7 +74,7 @@ pub(super) async fn send(
         using.begin(room.take());
         outgoing.address(&address.host);
         client.phases.response_awaited(settings.response_timeout);
-        match exchange(client, &mut link, &mut outgoing, address.scheme()).await {
+        match exchange(client, &mut link, &mut outgoing, (address.scheme(), settings.early_hints)).await {
             Ok((response, upload)) => {
                 standing.reached();
                 let (head, body) = response.into_parts();
@@ -100,7 +101,7 @@ async fn exchange(
     client: &Client,
     link: &mut Link,
     outgoing: &mut Outgoing,
-    scheme: Scheme,
+    (scheme, hints): (Scheme, EarlyHints),
 ) -> Result<(Response<RecvStream>, Upload), Trouble> {
     let broke = |error: io::Error| Trouble::Failed(Failure::Broke(error));
     let head = http2::request(&outgoing.head, scheme)
@@ -115,6 +116,11 @@ async fn exchange(
     let answered = poll_fn(|cx| {
         if let Poll::Ready(Err(cause)) = upload.poll(cx) {
             return Poll::Ready(Err(Trouble::Failed(Failure::ClientBroke(cause))));
+        }
+        while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+            let (mut parts, ()) = interim.into_parts();
+            http2::strip_hop_by_hop(&mut parts.headers);
+            client.interim.offer(hints, parts.status, parts.headers);
         }
         match Pin::new(&mut response).poll(cx) {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
