@@ -130,7 +130,7 @@ pub async fn handle(client: Arc<Client>, request: Request<Incoming>) -> Response
         client.lifeline.hand_over(Tunnel::new(*opened, exchange));
         return response;
     }
-    // Over HTTP/1.1 the library sends no content in answer to HEAD (RFC 9110 section 9.3.2), over HTTP/2 it would.
+    // Over HTTP/1.1 no content is sent in answer to HEAD (RFC 9110 section 9.3.2), over HTTP/2 it would be.
     let bare = exchange.is_head() && parts.version == Version::HTTP_2;
     response.map(|body| if bare { body.without_content() } else { body }.ending(exchange))
 }

@@ -6,8 +6,12 @@ mod support;
 
 #[path = "http2/carrying.rs"]
 mod carrying;
+#[path = "http2/holding.rs"]
+mod holding;
 #[path = "http2/hostile.rs"]
 mod hostile;
+#[path = "http2/interim.rs"]
+mod interim;
 #[path = "http2/limits.rs"]
 mod limits;
 #[path = "http2/places.rs"]

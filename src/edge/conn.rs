@@ -71,12 +71,7 @@ pub(super) async fn serve<T>(
             metrics.unparsable.increment();
             tracing::debug!(%why, client = ?peer, "what came on a connection cannot be read");
         }
-        Ended::Multiplexed(Err(error)) => {
-            if error.is_parse() {
-                metrics.unparsable.increment();
-            }
-            tracing::debug!(%error, client = ?peer, "a connection ended early");
-        }
+        Ended::Multiplexed(Err(error)) => tracing::debug!(%error, client = ?peer, "a connection ended early"),
         Ended::Broke(error) => tracing::debug!(%error, client = ?peer, "a connection ended early"),
     }
 }
@@ -124,7 +119,7 @@ pub(super) enum Ended {
     /// In the middle of a response, which has no end.
     Cut,
     /// As HTTP/2 has it, or against it.
-    Multiplexed(hyper::Result<()>),
+    Multiplexed(Result<(), h2::Error>),
     /// With the transport.
     Broke(io::Error),
 }

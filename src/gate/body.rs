@@ -1,6 +1,8 @@
 //! Bodies on their way through: streamed frame by frame, never collected, watched for stalls and counted.
 
+pub mod flow;
 mod incoming;
+mod received;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,6 +13,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 pub use self::incoming::{Handover, Incoming};
+pub use self::received::Received;
 use super::client::Client;
 use super::exchange::Exchange;
 use super::upstream::Answering;
@@ -110,10 +113,6 @@ impl Body for RequestBody {
                         Err(data) => data,
                     }))),
                     Some(Err(error)) => Poll::Ready(Some(Err(error))),
-                    // It may be half of what was to be said, and an application must not take that for the whole.
-                    None if this.rest.may_be_given_up_silently() && !this.rest.is_over() => {
-                        Poll::Ready(Some(Err("the client gave the request up before the end of its body".into())))
-                    }
                     None => {
                         this.finished = true;
                         this.client.phases.body_is_open(false);
@@ -170,6 +169,14 @@ impl ResponseBody {
     /// Puts the part that was taken out of it for a look back in front.
     pub(super) fn put_back(&mut self, seen: Bytes) {
         self.seen = seen;
+    }
+
+    /// Takes back what was handed out last, or the end of that: it did not go out, so the response ends before its end.
+    pub fn take_back(&mut self, piece: Bytes) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.unsent(piece.len());
+        }
+        self.seen = piece;
     }
 
     /// The same without what is there of it already.

@@ -169,6 +169,11 @@ impl Exchange {
         }
     }
 
+    /// Bytes of the response's body were on their way and did not get there.
+    pub(super) const fn unsent(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+    }
+
     /// The most of a response's body that is handed over at a time.
     pub(super) fn largest_piece(&self) -> usize {
         self.client.phases.largest_piece()

@@ -36,7 +36,7 @@ pub fn refuse<B>(client: Arc<Client>, request: Request<B>, problem: &Problem, to
     let asked =
         RequestContext { presented: false, dialect: config.dialect(), method: &parts.method, headers: &parts.headers };
     let (mut response, verdict) = with_problem(problem, &asked);
-    // Of an answer to HEAD the library sends a body too, on HTTP/2.
+    // Of an answer to HEAD a body would be sent too, on HTTP/2.
     if !told || exchange.is_head() {
         response = response.map(|_| ResponseBody::whole(Bytes::new()));
         response.headers_mut().remove(CONTENT_TYPE);

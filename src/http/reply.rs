@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use bytes::BytesMut;
-use http::header::{HeaderMap, HeaderName, TRAILER};
+use http::header::{HeaderMap, HeaderName, HeaderValue, TRAILER};
 use http::{StatusCode, Version, response};
 
 use super::forwarding::{MOST_FIELDS, options, write_field};
@@ -160,25 +160,36 @@ fn may_trail(name: &HeaderName) -> bool {
     )
 }
 
+/// The date for a response that lacks one. `None` in a year that has no such form.
+pub fn date() -> Option<HeaderValue> {
+    with_date(clock::now().wall, |latest| latest.value.clone())
+}
+
 /// The date in the form of the header, made once a second on each thread.
 struct Dated {
     second: i64,
     line: Vec<u8>,
+    value: Option<HeaderValue>,
 }
 
 thread_local! {
-    static LATEST: RefCell<Dated> = const { RefCell::new(Dated { second: i64::MIN, line: Vec::new() }) };
+    static LATEST: RefCell<Dated> = const { RefCell::new(Dated { second: i64::MIN, line: Vec::new(), value: None }) };
 }
 
-fn write_date(out: &mut BytesMut, now: Timestamp) {
+fn with_date<R>(now: Timestamp, look: impl FnOnce(&Dated) -> R) -> R {
     LATEST.with_borrow_mut(|latest| {
         let second = now.as_millis().div_euclid(1000);
         if latest.second != second {
-            latest.second = second;
-            latest.line = now.to_http_date().map_or_else(Vec::new, |date| format!("date: {date}\r\n").into_bytes());
+            let date = now.to_http_date();
+            let line = date.as_ref().map_or_else(Vec::new, |date| format!("date: {date}\r\n").into_bytes());
+            *latest = Dated { second, line, value: date.and_then(|date| HeaderValue::try_from(date).ok()) };
         }
-        out.extend_from_slice(&latest.line);
-    });
+        look(latest)
+    })
+}
+
+fn write_date(out: &mut BytesMut, now: Timestamp) {
+    with_date(now, |latest| out.extend_from_slice(&latest.line));
 }
 
 #[cfg(test)]

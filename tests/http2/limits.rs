@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use http_body_util::Full;
 
-use crate::support::frames::{END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, RST_STREAM, SETTINGS, Verdict, get};
+use crate::support::frames::{
+    ACK, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, Verdict, get,
+};
 use crate::support::gateway::Gateway;
 use crate::support::http2::Connection;
 use crate::support::upstream::{Reaction, Upstream, response};
@@ -30,6 +32,24 @@ fn a_connection_without_requests_is_told_to_leave_after_the_idle_time() {
     }
     assert_eq!(farewell, Some(0), "without a complaint, and then it is closed though nobody answers its ping");
     wait_until("it is closed", || gateway.metric("gateway_connections_open") == 0.0);
+}
+
+#[test]
+fn a_client_that_waits_for_an_answer_is_asked_again_and_again_whether_it_is_there() {
+    let upstream = Upstream::start(|_| {
+        Reaction::Custom(Box::new(|stream| {
+            let _ = std::io::Read::read(stream, &mut [0; 1]);
+        }))
+    });
+    let gateway = Gateway::start(&upstream.url(), &open("idle_timeout = \"200ms\""));
+    let mut frames = Frames::open(gateway.address);
+    frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &get("/", &[]));
+    for _ in 0..3 {
+        let ping = frames.next().expect("the connection stays");
+        assert_eq!((ping.kind, ping.flags), (PING, 0));
+        frames.send(PING, ACK, 0, &ping.payload);
+    }
+    assert_eq!(upstream.received().len(), 1);
 }
 
 #[test]

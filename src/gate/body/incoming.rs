@@ -4,15 +4,13 @@
 //! so in a place that both can see, and the connection, which looks there whenever the request waits, reads one and puts it
 //! there. It holds one piece at a time, so the client sends no faster than the application takes.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming as Multiplexed;
+use http_body::{Frame, SizeHint};
 
-use super::Cause;
+use super::{Cause, Received};
 
 /// The body of a request, as it comes in.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ pub enum Incoming {
     /// On a connection that carries one request at a time.
     Alone(Arc<Handover>),
     /// On a stream of a connection that carries many.
-    Shared(Multiplexed),
+    Shared(Received),
 }
 
 impl Incoming {
@@ -33,7 +31,7 @@ impl Incoming {
         match self {
             Self::None => Poll::Ready(None),
             Self::Alone(handover) => handover.poll_frame(cx),
-            Self::Shared(body) => Pin::new(body).poll_frame(cx).map_err(Cause::from),
+            Self::Shared(received) => received.poll_frame(cx),
         }
     }
 
@@ -42,7 +40,7 @@ impl Incoming {
         match self {
             Self::None => true,
             Self::Alone(handover) => handover.is_over(),
-            Self::Shared(body) => body.is_end_stream(),
+            Self::Shared(received) => received.is_over(),
         }
     }
 
@@ -51,14 +49,8 @@ impl Incoming {
         match self {
             Self::None => SizeHint::with_exact(0),
             Self::Alone(handover) => handover.size_hint(),
-            Self::Shared(body) => body.size_hint(),
+            Self::Shared(received) => received.remaining().map_or_else(SizeHint::new, SizeHint::with_exact),
         }
-    }
-
-    /// Whether its client may give it up without saying so: hyper takes a stream of HTTP/2 that its client resets without an
-    /// error for one that has come to its end.
-    pub(super) const fn may_be_given_up_silently(&self) -> bool {
-        matches!(self, Self::Shared(_))
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Phases {
     /// Whether somebody still reads the request's body, after the response too.
     body_open: AtomicBool,
     body_left: AtomicBool,
+    /// Whether anything has come since that was asked last, on a connection that carries many requests.
+    spoken: AtomicBool,
     response_timeout: AtomicU64,
     header_timeout: Duration,
     idle_timeout: Duration,
@@ -75,6 +77,7 @@ impl Phases {
             stuck: AtomicBool::new(false),
             body_open: AtomicBool::new(false),
             body_left: AtomicBool::new(false),
+            spoken: AtomicBool::new(false),
             response_timeout: AtomicU64::new(0),
             header_timeout: server.header_timeout,
             idle_timeout: server.idle_timeout,
@@ -116,6 +119,7 @@ impl Phases {
     /// Bytes came from the client.
     pub fn bytes_read(&self) {
         if self.is(Kind::Multiplexed) {
+            self.spoken.store(true, Ordering::Relaxed);
             return;
         }
         match self.phase.load(Ordering::Relaxed) {
@@ -127,6 +131,11 @@ impl Phases {
             FRESH => self.phase.store(HEAD, Ordering::Relaxed),
             _ => {}
         }
+    }
+
+    /// Whether the client of a multiplexed connection has said anything since this was asked last.
+    pub fn has_spoken(&self) -> bool {
+        self.spoken.load(Ordering::Relaxed) && self.spoken.swap(false, Ordering::Relaxed)
     }
 
     /// The client did not take all that was to be written.
@@ -203,16 +212,15 @@ impl Phases {
         rests
     }
 
-    /// A piece of the response's body was handed over. On a stream it may stay there until the client gives room for it;
-    /// the next piece is asked for when there is room for some of it. The last piece of a response is under no limit here.
-    pub(in crate::gate) fn piece_offered(&self) {
+    /// A piece of the response's body was handed over, or is still there after the client took some of it. On a stream it may stay
+    /// until the client gives room for it; the next piece is asked for when all of it is gone, and the response ends with the last.
+    pub fn piece_offered(&self) {
         if self.is(Kind::Stream) {
             self.connection.arm(self.idle_timeout);
         }
     }
 
-    /// The most of a response's body that is handed over at a time. A stream holds what the client does not take, the last
-    /// piece even when the stream is over.
+    /// The most of a response's body that is handed over at a time: what a stream holds of it that the client does not take.
     pub(in crate::gate) fn largest_piece(&self) -> usize {
         if self.is(Kind::Stream) { STREAM_PIECE } else { usize::MAX }
     }

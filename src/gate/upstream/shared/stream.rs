@@ -13,7 +13,8 @@ use http::header::CONTENT_LENGTH;
 use http_body::{Body as _, Frame};
 
 use super::link::Request;
-use crate::gate::body::{Cause, RequestBody};
+use crate::gate::body::{Cause, RequestBody, flow};
+
 use crate::gate::upstream::connection::BodyFailure;
 use crate::gate::upstream::pause::Pause;
 use crate::gate::upstream::pool::Use;
@@ -46,7 +47,7 @@ impl Upload {
         loop {
             let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
             if !self.piece.is_empty() {
-                let Some(room) = ready!(room(&mut self.stream, self.piece.len(), cx)) else {
+                let Some(room) = ready!(flow::room(&mut self.stream, self.piece.len(), cx)) else {
                     // What it has to say about that, the response says.
                     self.body = None;
                     return Poll::Ready(Ok(()));
@@ -67,7 +68,7 @@ impl Upload {
                     Err(frame) => frame.into_trailers().ok(),
                 },
                 Some(Err(cause)) => {
-                    self.stream.send_reset(reason(&cause));
+                    self.stream.send_reset(flow::reason(&cause).unwrap_or(Reason::CANCEL));
                     self.body = None;
                     return Poll::Ready(Err(cause));
                 }
@@ -81,30 +82,6 @@ impl Upload {
             self.body = None;
         }
     }
-}
-
-/// How much the application takes now of so many bytes; `None` when it takes no more at all.
-fn room(stream: &mut SendStream<Bytes>, wanted: usize, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-    stream.reserve_capacity(wanted);
-    // Only an increase is told, so what is there already is asked for first.
-    while stream.capacity() == 0 {
-        if !matches!(ready!(stream.poll_capacity(cx)), Some(Ok(_))) {
-            return Poll::Ready(None);
-        }
-    }
-    Poll::Ready(Some(stream.capacity()))
-}
-
-/// With which code a client has broken off, if it said one.
-fn reason(cause: &Cause) -> Reason {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**cause);
-    while let Some(error) = cause {
-        if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
-            return reason;
-        }
-        cause = error.source();
-    }
-    Reason::CANCEL
 }
 
 /// A response whose body is still to come. Dropping it before its end resets the stream.
