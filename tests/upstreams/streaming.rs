@@ -133,6 +133,42 @@ fn the_applications_reset_reaches_the_client_with_its_reason() {
     assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
 }
 
+/// There are programs that take what came before such a reset for the whole.
+#[test]
+fn a_reset_in_the_middle_that_says_that_nothing_is_wrong_says_something_else_to_the_other_side() {
+    let (told, was_told) = std::sync::mpsc::channel();
+    let app = Http2App::start(move |mut exchange| {
+        let told = told.clone();
+        async move {
+            let mut stream = exchange.respond.send_response(head(200, &[]), false)?;
+            stream.send_data(Bytes::from_static(b"x"), false)?;
+            let _ = exchange.piece().await;
+            if exchange.received.uri.path() == "/app" {
+                stream.send_reset(h2::Reason::NO_ERROR);
+            } else {
+                told.send(std::future::poll_fn(|cx| stream.poll_reset(cx)).await?).unwrap();
+            }
+            Ok(())
+        }
+    });
+    let gateway = gateway(&app);
+    let token = gateway.login("ann").token;
+    let mut client = Client::open(gateway.address);
+    for path in ["/app", "/client"] {
+        let (response, mut upload) = client.begin(client.request("POST", path, &token), false);
+        let mut response = wait(response).unwrap();
+        assert_eq!(wait(response.body_mut().data()).unwrap().unwrap(), "x");
+        upload.send_data(Bytes::from_static(b"y"), false).unwrap();
+        if path == "/app" {
+            let error = wait(response.body_mut().data()).unwrap().unwrap_err();
+            assert_eq!(error.reason(), Some(h2::Reason::INTERNAL_ERROR));
+        } else {
+            upload.send_reset(h2::Reason::NO_ERROR);
+            assert_eq!(was_told.recv_timeout(Duration::from_secs(10)).unwrap(), h2::Reason::CANCEL);
+        }
+    }
+}
+
 #[test]
 fn the_clients_reset_reaches_the_application() {
     let (told, was_told) = std::sync::mpsc::channel();
