@@ -527,3 +527,18 @@ impl Random {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
     }
 }
+
+#[test]
+fn sessions_that_were_read_at_once_are_due_one_after_the_other_and_all_before_their_time_is_over() {
+    let cache = cache(300);
+    let sessions: Vec<_> = (0..256).map(|number| session(number, NOW)).collect();
+    let due = |part: f32| {
+        let now = NOW.plus(TTL.mul_f32(part));
+        sessions.iter().filter(|session| cache.is_due(session, now)).count()
+    };
+    let counts = [0.49, 0.55, 0.6, 0.65, 0.7, 0.75].map(due);
+    assert_eq!((counts[0], counts[5]), (0, 256));
+    for (earlier, later) in counts.iter().zip(&counts[1..]) {
+        assert!((40..70).contains(&(later - earlier)), "a fifth in each fifth of the time: {counts:?}");
+    }
+}
