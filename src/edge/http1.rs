@@ -277,13 +277,19 @@ where
                 break;
             }
         }
-        poll_gone(wire, client, upload, cx).map(Err)
+        poll_gone(wire, client, (upload, false), cx).map(Err)
     })
     .await
 }
 
-/// Ready when a request need not be served on, because its client has left or has lost its connection.
-fn poll_gone<T>(wire: &mut Wire<T>, client: &Client, upload: &Upload, cx: &mut Context<'_>) -> Poll<Ended>
+/// Ready when a request need not be served on, because its client has left or has lost its connection. `answered` is whether the
+/// response has begun.
+fn poll_gone<T>(
+    wire: &mut Wire<T>,
+    client: &Client,
+    (upload, answered): (&Upload, bool),
+    cx: &mut Context<'_>,
+) -> Poll<Ended>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -291,8 +297,9 @@ where
     if let Poll::Ready(error) = wire.poll_left(is_read, cx) {
         return Poll::Ready(Ended::Broke(error));
     }
-    // Behind so much that nobody reads, the end of the connection is not seen. Such a client has to take something now and then.
-    if !is_read && wire.is_far_ahead() {
+    // Behind so much that nobody takes, the end of the connection is not seen. While the application has not answered it may be
+    // about to read it, and has a limit of its own; otherwise something has to move now and then.
+    if wire.is_far_ahead() && (answered || !is_read) {
         client.phases.write_blocked();
     }
     poll_ended(client, cx)

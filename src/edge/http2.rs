@@ -38,8 +38,9 @@ use crate::gate::client::Client;
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// … and on all of them. It bounds what a connection makes us hold of uploads.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// What of a response waits to be written at most. A client that has given room for more does not get it faster than it takes it.
-const SEND_BUFFER: usize = 128 * 1024;
+/// What of a response waits to be written at most, when the client has given room for more than it takes: as much as a piece of it.
+/// The request is over for us when the last of it waits here.
+const SEND_BUFFER: usize = 16 * 1024;
 /// The largest frame that a client may send: the least that there is.
 const FRAME: u32 = 16 * 1024;
 

@@ -171,6 +171,15 @@ impl ResponseBody {
         self.seen = seen;
     }
 
+    /// Lets go of what the body came on, if all of it is here. What was handed out may still wait for the client.
+    pub fn release(&mut self) {
+        if let Some(rest) = self.rest.take_if(|rest| rest.is_done())
+            && let Some(exchange) = &self.exchange
+        {
+            exchange.release(rest);
+        }
+    }
+
     /// Takes back what was handed out last, or the end of that: it did not go out, so the response ends before its end.
     pub fn take_back(&mut self, piece: Bytes) {
         if let Some(exchange) = &mut self.exchange {

@@ -239,6 +239,13 @@ impl Exchange {
         Some(streams::watch(kind, &self.client, self.caller?, session))
     }
 
+    /// All of the response is here, though not with the client yet. `rest` is what it came on.
+    pub(super) fn release(&self, rest: Answering) {
+        if let Answering::Alone(connection) = rest {
+            self.client.gate.pool.put(connection, clock::uptime());
+        }
+    }
+
     /// The response has gone, whole or not. `rest` is what it came on.
     pub(super) fn end(&mut self, complete: bool, rest: Option<Answering>) {
         self.ended = true;

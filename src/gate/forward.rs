@@ -12,6 +12,7 @@ use super::assertion;
 use super::body::{RequestBody, ResponseBody};
 use super::client::Client;
 use super::exchange::Exchange;
+use super::interim::Medium;
 use super::login_hook;
 use super::login_page;
 use super::route::{self, Match};
@@ -43,6 +44,8 @@ pub(super) async fn to(
         // What is watched for is in a whole request and its answer.
         exchange.asked = None;
         exchange.ends_sessions = true;
+        // What the answer is not to say, hints would.
+        client.interim.begin(Medium::None);
     }
 
     // A login looks at the credential that the browser came with before it is taken away.

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue, TRAILER};
 use http::{StatusCode, Version, response};
 
-use super::forwarding::{MOST_FIELDS, options, write_field};
+use super::forwarding::{MOST_FIELDS, options, remove_matching, write_field};
 use super::request::Terms;
 use crate::clock::{self, Timestamp};
 
@@ -137,6 +137,11 @@ pub fn write_last_chunk(out: &mut BytesMut, trailers: &HeaderMap, announced: &[H
         write_field(out, name.as_str(), value.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Takes out of trailers what may not be among them.
+pub fn keep_what_may_trail(trailers: &mut HeaderMap) {
+    remove_matching(trailers, |name| !may_trail(name));
 }
 
 /// RFC 9110 section 6.5.1: not what frames, routes or describes the content, and not what a client would act upon.

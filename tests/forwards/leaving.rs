@@ -1,6 +1,7 @@
 //! Clients that leave, or break off, in the middle of things.
 
 use std::net::Shutdown;
+use std::time::Duration;
 
 use crate::OPEN;
 use crate::support::gateway::Gateway;
@@ -71,10 +72,28 @@ fn an_upload_that_breaks_off_while_it_is_answered_does_not_look_whole_to_the_app
             "half a close" => client.stream().shutdown(Shutdown::Write).unwrap(),
             _ => client.close(),
         }
-        // An application that goes on answering may be read to its end; it has no more of the request.
-        let _ = app.try_send("1\r\ny\r\n0\r\n\r\n");
+        // It hears of it, though it says nothing itself; nobody waits for anybody then.
         assert_eq!(String::from_utf8_lossy(&app.read_to_end()), "", "{how}");
+        wait_until("it is over", || gateway.metric(ALL_GONE) == 0.0);
     }
+}
+
+#[test]
+fn a_client_that_leaves_an_upload_behind_which_is_not_read_is_given_up_in_the_end() {
+    let peer = Peer::listen();
+    let settings = OPEN.replace("[server]", "[server]\nidle_timeout = \"500ms\"");
+    let gateway = Gateway::start(&peer.url(), &settings);
+    let mut client = gateway.connect();
+    client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 100000000\r\n\r\n");
+    let mut app = peer.accept();
+    app.read_head().unwrap();
+    app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+    client.read_head().unwrap();
+    client.stream().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    // Until nothing more fits between the client and the application.
+    while client.try_send([b'x'; 100_000]) {}
+    client.close();
+    wait_until("it is given up", || gateway.metric(ALL_GONE) == 0.0);
 }
 
 #[test]

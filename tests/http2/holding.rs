@@ -29,7 +29,7 @@ fn next(frames: &mut Frames, kinds: &[u8]) -> Frame {
 }
 
 #[test]
-fn a_response_is_over_when_the_client_has_room_for_the_last_of_it() {
+fn a_response_is_over_when_the_client_has_room_for_the_last_of_it_and_its_application_is_free_before() {
     let upstream = Upstream::hello();
     let gateway = Gateway::start(&upstream.url(), &open_with_one_worker(""));
     let in_flight =
@@ -38,7 +38,8 @@ fn a_response_is_over_when_the_client_has_room_for_the_last_of_it() {
     ask(&mut frames, 1);
     let first = next(&mut frames, &[DATA]);
     assert_eq!((first.payload.as_slice(), first.flags & END_STREAM), (&b"hel"[..], 0));
-    assert_eq!((gateway.metric(PASSED), gateway.metric(&in_flight)), (0.0, 1.0));
+    gateway.until_metric(&in_flight, 0.0);
+    assert_eq!(gateway.metric(PASSED), 0.0);
     frames.send(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes());
     let second = next(&mut frames, &[DATA]);
     assert_eq!((second.payload.as_slice(), second.flags & END_STREAM), (&b"l"[..], 0));
@@ -46,7 +47,9 @@ fn a_response_is_over_when_the_client_has_room_for_the_last_of_it() {
     let last = next(&mut frames, &[DATA]);
     assert_eq!((last.payload.as_slice(), last.flags & END_STREAM), (&b"o"[..], END_STREAM));
     gateway.until_metric(PASSED, 1.0);
-    gateway.until_metric(&in_flight, 0.0);
+    assert_eq!(upstream.connections(), 1);
+    assert_eq!(gateway.get("/", "").status, 200);
+    assert_eq!(upstream.connections(), 1, "it went back whole");
 }
 
 #[test]

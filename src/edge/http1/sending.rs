@@ -92,7 +92,7 @@ where
                 break;
             }
         }
-        poll_gone(wire, client, upload, cx).map(Err)
+        poll_gone(wire, client, (upload, true), cx).map(Err)
     })
     .await?;
     Ok(match (switches, keep_alive) {

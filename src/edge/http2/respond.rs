@@ -20,6 +20,9 @@ use crate::gate::{self, UNHURRIED, Unhurried};
 use crate::http::forwarding::MOST_FIELDS;
 use crate::http::{http2, reply};
 
+/// Pieces up to this size are copied.
+const COPY: usize = 8 * 1024;
+
 /// Serves one request, from its head to the end of its response.
 pub(super) async fn serve(
     running: Running,
@@ -94,6 +97,10 @@ fn hint(reply: &mut SendResponse<Bytes>, headers: HeaderMap) {
 async fn send(running: &Running, mut reply: SendResponse<Bytes>, response: Response<ResponseBody>) {
     let (mut head, body) = response.into_parts();
     let is_whole = body.is_end_stream();
+    // It has no content, and says nothing of any (RFC 9110 section 8.6).
+    if head.status == StatusCode::NO_CONTENT {
+        head.headers.remove(CONTENT_LENGTH);
+    }
     complete(&mut head.headers, body.size_hint().exact().filter(|_| !is_whole));
     let stream = match reply.send_response(Response::from_parts(head, ()), is_whole) {
         Ok(stream) => stream,
@@ -142,8 +149,14 @@ impl Sending<'_> {
         }
         loop {
             if !self.piece.is_empty() {
-                let Some(room) = ready!(flow::room(&mut self.stream, self.piece.len(), cx)) else {
-                    return Poll::Ready(());
+                let room = match flow::room(&mut self.stream, self.piece.len(), cx) {
+                    Poll::Ready(Some(room)) => room,
+                    Poll::Ready(None) => return Poll::Ready(()),
+                    Poll::Pending => {
+                        // Others need the application's connection more than a client that does not take its answer.
+                        self.body.release();
+                        return Poll::Pending;
+                    }
                 };
                 let part = self.piece.split_to(room.min(self.piece.len()));
                 let is_last = self.piece.is_empty() && self.body.is_end_stream();
@@ -160,7 +173,8 @@ impl Sending<'_> {
                     // What the end of a body brings may be nothing at all.
                     Ok(data) if data.is_empty() && self.body.is_end_stream() => None,
                     Ok(data) => {
-                        self.piece = data;
+                        // A small one would keep all of the buffer that it was read into, for as long as it waits.
+                        self.piece = if data.len() <= COPY { Bytes::copy_from_slice(&data) } else { data };
                         continue;
                     }
                     Err(frame) => frame.into_trailers().ok(),
@@ -174,6 +188,7 @@ impl Sending<'_> {
             let sent = match trailers {
                 Some(mut trailers) => {
                     http2::strip_hop_by_hop(&mut trailers);
+                    reply::keep_what_may_trail(&mut trailers);
                     self.stream.send_trailers(trailers)
                 }
                 None => self.stream.send_data(Bytes::new(), true),

@@ -55,6 +55,8 @@ const FRESH: u8 = 3;
 const LINGERING: u8 = 4;
 /// It has been idle for longer than a moment.
 const RESTING: u8 = 5;
+/// Many requests at a time: the client knows that no more are taken.
+const LEAVING: u8 = 6;
 
 /// The moment after which an idle connection rests. Browsers and programs that are at work come back sooner.
 const REST: Duration = Duration::from_secs(2);
@@ -108,11 +110,15 @@ impl Phases {
 
     /// The last request of a multiplexed connection has ended.
     pub fn streams_ended(&self) {
-        self.connection.arm(self.idle_timeout);
+        // A connection that is closing has a limit already.
+        if !self.is_lingering() {
+            self.connection.arm(self.idle_timeout);
+        }
     }
 
     /// A multiplexed connection has said that it closes; the other side has a moment to take that in.
     pub fn closing(&self) {
+        self.phase.store(LEAVING, Ordering::Relaxed);
         self.connection.arm(LINGER);
     }
 
@@ -157,7 +163,11 @@ impl Phases {
     /// The client took something.
     pub fn write_moved(&self) {
         if self.is(Kind::Multiplexed) {
+            let was_blocked = self.response.is_armed();
             self.response.disarm();
+            if was_blocked {
+                self.takes_what_is_left();
+            }
             return;
         }
         self.stuck.store(false, Ordering::Relaxed);
@@ -166,6 +176,19 @@ impl Phases {
             // The end of a response that was larger than the buffers: idleness begins when the client has it.
             IDLE | RESTING => self.idles(),
             _ => {}
+        }
+    }
+
+    /// A multiplexed connection had to wait before it could write, and has written. Its requests may be over; what is left of their
+    /// responses is still on its way, and who takes it is there and not idle.
+    fn takes_what_is_left(&self) {
+        self.spoken.store(true, Ordering::Relaxed);
+        if self.connection.is_armed() {
+            match self.phase.load(Ordering::Relaxed) {
+                LINGERING => {}
+                LEAVING => self.connection.arm(LINGER),
+                _ => self.connection.arm(self.idle_timeout),
+            }
         }
     }
 

@@ -75,6 +75,9 @@ pub(in crate::gate) enum BodyFailure {
     /// The connection broke.
     #[error("the connection to the application broke")]
     Broke(#[from] io::Error),
+    /// The client broke off its request, to which this is the answer.
+    #[error("the client broke off its request")]
+    Upload,
     /// Nothing came for too long.
     #[error("nothing came for longer than body_timeout")]
     Stalled,
@@ -189,11 +192,18 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        // A client that stalls or breaks off its upload now costs the connection, but not the response. The body must not look as
-        // if it were whole: nothing more of it is sent, its end neither.
-        if let Poll::Ready(Err(_)) = self.poll_upload(cx) {
-            self.keep_alive = false;
-            self.upload = Upload { cut_short: true, ..Upload::default() };
+        match self.poll_upload(cx) {
+            // The application may wait for the rest of it before it goes on, and it would wait for ever.
+            Poll::Ready(Err(Failure::ClientBroke(_))) => {
+                self.keep_alive = false;
+                return Poll::Ready(Some(Err(BodyFailure::Upload)));
+            }
+            // Another failure costs the connection, but not the response.
+            Poll::Ready(Err(_)) => {
+                self.keep_alive = false;
+                self.upload = Upload { cut_short: true, ..Upload::default() };
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         loop {
             match self.framing.take(&mut self.received, self.closed) {
