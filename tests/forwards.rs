@@ -26,6 +26,10 @@ mod pool;
 #[path = "forwards/targets.rs"]
 mod targets;
 
+use support::client::Connection;
+use support::gateway::Gateway;
+use support::peer::Peer;
+
 /// Lets everybody through, so that a test is about what it says and not about sessions.
 const OPEN: &str =
     "[server]\nworkers = 1\n[[upstream]]\nurl = \"{upstream}\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n";
@@ -33,4 +37,24 @@ const OPEN: &str =
 /// The same with this line under `[[upstream]]`.
 fn upstream_setting(line: &str) -> String {
     OPEN.replace("url = \"{upstream}\"", &format!("url = \"{{upstream}}\"\n{line}"))
+}
+
+/// A request on its way: its client, and its application, which has read the head of it.
+struct Underway {
+    peer: Peer,
+    gateway: Gateway,
+    client: Connection,
+    app: Connection,
+}
+
+impl Underway {
+    fn begin(settings: &str, request: &str) -> Self {
+        let peer = Peer::listen();
+        let gateway = Gateway::start(&peer.url(), settings);
+        let mut client = gateway.connect();
+        client.send(request);
+        let mut app = peer.accept();
+        app.read_head().unwrap();
+        Self { peer, gateway, client, app }
+    }
 }

@@ -1,5 +1,6 @@
 //! What an application says before it has an answer.
 
+use crate::Underway;
 use crate::support::client::find;
 use crate::support::gateway::Gateway;
 use crate::support::peer::Peer;
@@ -39,12 +40,7 @@ fn early_hints_reach_the_client_before_the_answer_is_there_and_log_nobody_in() {
 
 #[test]
 fn several_hints_come_in_order_and_more_than_a_client_takes_are_left_out() {
-    let peer = Peer::listen();
-    let gateway = Gateway::start(&peer.url(), &open());
-    let mut client = gateway.connect();
-    client.send(GET);
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let Underway { peer: _peer, gateway: _gateway, mut client, mut app } = Underway::begin(&open(), GET);
     let all: String = (0..20).map(|number| hints(&number.to_string())).collect();
     app.send([all.as_str(), ANSWER].concat());
     let mut links = Vec::new();
@@ -63,12 +59,7 @@ fn several_hints_come_in_order_and_more_than_a_client_takes_are_left_out() {
 
 #[test]
 fn other_interim_answers_and_those_to_old_clients_end_here() {
-    let peer = Peer::listen();
-    let gateway = Gateway::start(&peer.url(), &open());
-    let mut client = gateway.connect();
-    client.send(GET);
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let Underway { peer: _peer, gateway, mut client, mut app } = Underway::begin(&open(), GET);
     app.send(["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nX-A: b\r\n\r\n", ANSWER].concat());
     assert_eq!(client.read("GET").status, 200);
 
@@ -82,12 +73,7 @@ fn other_interim_answers_and_those_to_old_clients_end_here() {
 
 #[test]
 fn a_client_of_http_11_gets_none_unless_the_settings_say_so() {
-    let peer = Peer::listen();
-    let gateway = Gateway::start(&peer.url(), crate::OPEN);
-    let mut client = gateway.connect();
-    client.send(GET);
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let Underway { peer: _peer, gateway: _gateway, mut client, mut app } = Underway::begin(crate::OPEN, GET);
     app.send([hints("/a.css").as_str(), ANSWER].concat());
     let head = client.read_head().unwrap();
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -95,12 +81,7 @@ fn a_client_of_http_11_gets_none_unless_the_settings_say_so() {
 
 #[test]
 fn hints_that_a_client_does_not_take_fill_no_memory() {
-    let peer = Peer::listen();
-    let gateway = Gateway::start(&peer.url(), &open());
-    let mut client = gateway.connect();
-    client.send(GET);
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let Underway { peer: _peer, gateway: _gateway, mut client, mut app } = Underway::begin(&open(), GET);
     // More than the kernel's buffers hold by far; the last one is told apart.
     let large = format!("HTTP/1.1 103 Early Hints\r\nLink: <{}>\r\n\r\n", "x".repeat(7_000));
     for _ in 0..5_000 {

@@ -3,10 +3,8 @@
 use std::net::Shutdown;
 use std::time::Duration;
 
-use crate::OPEN;
-use crate::support::gateway::Gateway;
-use crate::support::peer::Peer;
 use crate::support::wait_until;
+use crate::{OPEN, Underway};
 
 const ALL_GONE: &str = "gateway_connections_open";
 
@@ -23,12 +21,7 @@ fn a_client_that_leaves_is_noticed_whatever_it_had_begun_to_send_and_its_applica
         "POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n",
     ] {
         for begins in [false, true] {
-            let peer = Peer::listen();
-            let gateway = Gateway::start(&peer.url(), OPEN);
-            let mut client = gateway.connect();
-            client.send(sent);
-            let mut app = peer.accept();
-            app.read_head().unwrap();
+            let Underway { peer: _peer, gateway, mut client, mut app } = Underway::begin(OPEN, sent);
             if begins {
                 app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
                 client.read_head().unwrap();
@@ -42,12 +35,8 @@ fn a_client_that_leaves_is_noticed_whatever_it_had_begun_to_send_and_its_applica
 
 #[test]
 fn a_client_that_leaves_behind_a_body_that_cannot_be_read_on_is_noticed_too() {
-    let peer = Peer::listen();
-    let gateway = Gateway::start(&peer.url(), OPEN);
-    let mut client = gateway.connect();
-    client.send("POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let Underway { peer: _peer, gateway, mut client, mut app } =
+        Underway::begin(OPEN, "POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
     app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
     client.read_head().unwrap();
     client.send("no chunk\r\n");
@@ -58,12 +47,8 @@ fn a_client_that_leaves_behind_a_body_that_cannot_be_read_on_is_noticed_too() {
 #[test]
 fn an_upload_that_breaks_off_while_it_is_answered_does_not_look_whole_to_the_application() {
     for how in ["a bad chunk", "half a close", "a close"] {
-        let peer = Peer::listen();
-        let gateway = Gateway::start(&peer.url(), OPEN);
-        let mut client = gateway.connect();
-        client.send("POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
-        let mut app = peer.accept();
-        app.read_head().unwrap();
+        let Underway { peer: _peer, gateway, mut client, mut app } =
+            Underway::begin(OPEN, "POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
         assert_eq!(app.read_chunk(), b"hi");
         app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
         client.read_head().unwrap();
@@ -80,13 +65,9 @@ fn an_upload_that_breaks_off_while_it_is_answered_does_not_look_whole_to_the_app
 
 #[test]
 fn a_client_that_leaves_an_upload_behind_which_is_not_read_is_given_up_in_the_end() {
-    let peer = Peer::listen();
     let settings = OPEN.replace("[server]", "[server]\nidle_timeout = \"500ms\"");
-    let gateway = Gateway::start(&peer.url(), &settings);
-    let mut client = gateway.connect();
-    client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 100000000\r\n\r\n");
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let Underway { peer: _peer, gateway, mut client, mut app } =
+        Underway::begin(&settings, "POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 100000000\r\n\r\n");
     app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
     client.read_head().unwrap();
     client.stream().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -98,14 +79,9 @@ fn a_client_that_leaves_an_upload_behind_which_is_not_read_is_given_up_in_the_en
 
 #[test]
 fn a_client_that_sends_far_ahead_of_an_answer_that_does_not_come_is_closed_in_the_end() {
-    let peer = Peer::listen();
     let settings = OPEN.replace("[server]", "[server]\nidle_timeout = \"500ms\"");
-    let gateway = Gateway::start(&peer.url(), &settings);
-    let mut client = gateway.connect();
     let get = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
-    client.send(get);
-    let mut app = peer.accept();
-    app.read_head().unwrap();
+    let Underway { peer: _peer, gateway, mut client, mut app } = Underway::begin(&settings, get);
     app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
     client.read_head().unwrap();
     client.send(get.repeat(2_000));
