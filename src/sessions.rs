@@ -8,6 +8,7 @@
 
 mod admin;
 mod cache;
+mod confirm;
 mod create;
 mod find;
 mod follow;
@@ -32,6 +33,7 @@ use tokio::runtime::Handle;
 
 use self::admin::Refusals;
 use self::cache::Cache;
+use self::confirm::Due;
 use self::health::Health;
 use self::hear::Ears;
 use self::overdue::Overdue;
@@ -61,6 +63,7 @@ struct Inner {
     store: Store,
     side: Handle,
     cache: Cache,
+    due: Due,
     touches: Touches,
     overdue: Overdue,
     health: Health,
@@ -105,6 +108,7 @@ impl Sessions {
             store,
             side,
             cache,
+            due: Due::default(),
             touches: Touches::default(),
             overdue: Overdue::default(),
             health: Health::default(),

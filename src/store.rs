@@ -30,8 +30,8 @@ use crate::token::Digest;
 use crate::user_agent::Device;
 
 pub use self::contract::{
-    Creation, Ended, Ending, Event, Found, Imported, ImportedSession, Limit, NewSession, Offender, Position, Rotated,
-    Rotation, Touch, Which,
+    Creation, Ended, Ending, Event, Found, Imported, ImportedSession, Limit, Name, NewSession, Offender, Position,
+    Rotated, Rotation, Touch, Which,
 };
 pub use self::filter::{Batch, By, Count, EventFilter, EventPosition, EventRow, Filter, Guard, Matched};
 pub use self::news::{Ear, Hearing, News, Notice, Notify};
@@ -197,6 +197,13 @@ delegate! {
     /// # Errors
     /// When the store cannot be asked.
     get(id: SessionId) -> Option<Record>;
+
+    /// Some sessions at once, in whatever state, in the order of their names. A token that was rotated away names none. A row
+    /// that cannot be read does not take the others with it: it is none either, and who asks for it alone is told why.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    look_up(names: Vec<Name>) -> Vec<Option<Record>>;
 
     /// Appends a line to the audit log.
     ///

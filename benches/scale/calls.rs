@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use session_gateway::clock::{self, Timestamp};
 use session_gateway::session::{Actor, EndReason, Format, Principal, SessionId, SuspendReason, UserId};
 use session_gateway::store::{
-    Ending, Event, Limit, NewSession, Offender, OnExceed, Retention, Rotation, Stage, Sweep, Touch, Which,
+    Ending, Event, Limit, Name, NewSession, Offender, OnExceed, Retention, Rotation, Stage, Sweep, Touch, Which,
 };
 use session_gateway::token::Token;
 use session_gateway::user_agent::{ClientHints, Device};
@@ -27,6 +27,7 @@ pub(crate) enum Call {
     FindUnknown,
     FindRetired,
     Get,
+    LookUp,
     Bind,
     Touch,
     List,
@@ -46,11 +47,12 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::Find,
         Self::FindUnknown,
         Self::FindRetired,
         Self::Get,
+        Self::LookUp,
         Self::List,
         // Before the calls that end sessions: of one that has ended it has nothing to do.
         Self::EndReused,
@@ -89,6 +91,7 @@ impl Call {
             Self::FindUnknown => "look up an unknown token",
             Self::FindRetired => "look up a token from before a rotation",
             Self::Get => "show one session",
+            Self::LookUp => "confirm 64 sessions",
             Self::Touch => "write 100 last uses",
             Self::List => "list a user's own",
             Self::End => "end one session",
@@ -121,6 +124,7 @@ impl Call {
             | Self::FindUnknown
             | Self::FindRetired
             | Self::Get
+            | Self::LookUp
             | Self::List
             | Self::End
             | Self::EndAll
@@ -159,6 +163,13 @@ impl Call {
                 took
             }
             Self::Get => timed!(store.get(id(n))).0,
+            Self::LookUp => {
+                let names =
+                    (n..n + u64::from(world.batch.min(64))).map(|n| Name::Token(digest(n % world.size))).collect();
+                let (took, found) = timed!(store.look_up(names));
+                assert!(found.iter().all(Option::is_some));
+                took
+            }
             Self::List => timed!(store.list_live(&user(n), None, 50, now, None)).0,
             Self::Create => {
                 let user = UserId::parse(&format!("new-{number}")).unwrap();

@@ -1,7 +1,6 @@
 //! From a token's digest to its session.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::cache::{Alias, AliasKind, Loaded};
 use super::overdue::{Deed, Offence};
@@ -210,45 +209,6 @@ impl Sessions {
         let limit = self.inner.settings.load().serve_while_store_down;
         limit.is_some_and(|limit| now.since(session.confirmed_at()) < limit.max(self.inner.settings.load().ttl))
     }
-
-    /// Asks the store in the background whether a session is still as it is here.
-    ///
-    /// # Race: the answer against a revocation
-    /// The answer never goes into the cache. An unchanged row only moves the time of the very object that was asked
-    /// about, which a revocation has taken out of the cache by then; a changed row takes it out.
-    fn confirm_soon(&self, session: &Arc<Session>, now: Uptime) {
-        /// Between two tries, when the first one failed; a short ttl is tried for twice in its last quarter.
-        const PAUSE: Duration = Duration::from_secs(1);
-
-        let pause = PAUSE.min(self.inner.settings.load().ttl / 8);
-        if !self.inner.health.is_up() || !session.claim_confirmation(now, pause) {
-            return;
-        }
-        let (sessions, session) = (self.clone(), session.clone());
-        let task = self.inner.side.spawn(async move {
-            let began = clock::uptime();
-            let answer = sessions.read_again(&session).await;
-            sessions.inner.metrics.store_call(StoreCall::Find, clock::uptime().since(began));
-            match answer {
-                Ok(Some(record)) if session.confirm(&record, sessions.fingerprint(&record), began) => {}
-                Ok(_) => sessions.inner.cache.forget_token(&session.digest),
-                Err(error) => {
-                    sessions.failed(&error);
-                }
-            }
-        });
-        // Nobody waits for it; it ends by the store's own timeout.
-        drop(task);
-    }
-
-    /// The row of a cached session, under the name that it is cached by. A token that was rotated away meanwhile is none.
-    async fn read_again(&self, session: &Session) -> Result<Option<Record>, StoreError> {
-        if session.digest == by_id(session.id) {
-            return self.inner.store.get(session.id).await;
-        }
-        let found = self.inner.store.find(&session.digest).await?;
-        Ok(found.filter(|found| found.retired.is_none()).map(|found| found.record))
-    }
 }
 
 /// Whether the use at `now` of a token that was rotated away, and was usable until then, ends its session. Of a session that
@@ -258,6 +218,6 @@ pub fn is_reuse(state: State, usable_until: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Under what a session is cached that is named by its id.
-fn by_id(id: SessionId) -> Digest {
+pub(super) fn by_id(id: SessionId) -> Digest {
     Digest::of_id(id.as_uuid().as_bytes())
 }

@@ -159,6 +159,15 @@ pub struct Ended {
     pub reason: Option<EndReason>,
 }
 
+/// What a session is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// The digest of its token.
+    Token(Digest),
+    /// Its id.
+    Id(SessionId),
+}
+
 /// A session found by a token.
 #[derive(Clone, Debug)]
 pub struct Found {

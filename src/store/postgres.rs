@@ -51,8 +51,8 @@ pub(super) use self::listen::Listener;
 pub(super) use self::poll::Poller;
 use super::schema::{self, IMPORT_LIMIT, MIGRATION_LIMIT};
 use super::{
-    Creation, Ended, Ending, Event, Found, Hearing, Imported, ImportedSession, Migrated, NewSession, Notify, Offender,
-    Position, Rotated, Rotation, StoreError, Sweep, Swept, Touch, Which,
+    Creation, Ended, Ending, Event, Found, Hearing, Imported, ImportedSession, Migrated, Name, NewSession, Notify,
+    Offender, Position, Rotated, Rotation, StoreError, Sweep, Swept, Touch, Which,
 };
 use crate::clock::Timestamp;
 use crate::session::{Actor, Record, SessionId, SuspendReason, UserId};
@@ -170,6 +170,12 @@ impl Postgres {
     pub(super) async fn get(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
         let (call, client) = self.begin(self.timeout).await?;
         let found = call.bounded(read::get(&client, id)).await;
+        call.settle(client, found)
+    }
+
+    pub(super) async fn look_up(&self, names: Vec<Name>) -> Result<Vec<Option<Record>>, StoreError> {
+        let (call, client) = self.begin(self.timeout).await?;
+        let found = call.bounded(read::look_up(&client, &names)).await;
         call.settle(client, found)
     }
 

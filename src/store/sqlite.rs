@@ -36,7 +36,7 @@ pub(super) use self::watch::Watcher;
 use self::worker::{Job, Task};
 use super::schema::{self, IMPORT_LIMIT, MIGRATION_LIMIT};
 use super::{
-    Creation, Ended, Ending, Event, Found, Hearing, Imported, ImportedSession, Migrated, NewSession, Offender,
+    Creation, Ended, Ending, Event, Found, Hearing, Imported, ImportedSession, Migrated, Name, NewSession, Offender,
     Position, Rotated, Rotation, StoreError, Sweep, Swept, Touch, Which,
 };
 use crate::clock::{self, Timestamp};
@@ -130,6 +130,10 @@ impl Sqlite {
 
     pub(super) async fn get(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
         self.read(move |db| read::get(db, id)).await
+    }
+
+    pub(super) async fn look_up(&self, names: Vec<Name>) -> Result<Vec<Option<Record>>, StoreError> {
+        self.read(move |db| read::look_up(db, &names)).await
     }
 
     pub(super) async fn list_live(

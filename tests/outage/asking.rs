@@ -165,6 +165,30 @@ fn a_session_in_use_is_confirmed_before_its_ttl_is_over_and_never_waits() {
 }
 
 #[test]
+fn sessions_that_are_due_at_a_time_are_confirmed_together() {
+    const SESSIONS: u32 = 100;
+
+    on_both_stores("[cache]\nttl = \"3s\"", |gateway, store| {
+        let body = json!({ "user": "ann", "user_agent": "acme-test/1.0", "ip": "127.0.0.1" });
+        let tokens: Vec<_> = (0..SESSIONS).map(|_| gateway.login_with(body.clone()).token).collect();
+        let lookups = |result: &str| gateway.metric(&format!("gateway_session_lookups_total{{result=\"{result}\"}}"));
+        let began = now();
+        while began.elapsed() < Duration::from_secs(4) {
+            for token in &tokens {
+                assert_eq!(gateway.get_as(token, "/").status, 200);
+            }
+        }
+        assert_eq!(
+            (lookups("miss"), lookups("coalesced")),
+            (f64::from(SESSIONS), 0.0),
+            "{store}: none of them has waited twice"
+        );
+        let confirmations = gateway.store_finds() - f64::from(SESSIONS);
+        assert!((1.0..=f64::from(SESSIONS) / 2.0).contains(&confirmations), "{store}: {confirmations}");
+    });
+}
+
+#[test]
 fn a_session_used_elsewhere_is_not_idle_here() {
     let (upstream, database) = (Upstream::hello(), fresh_database());
     let toml = "[session]\nidle_timeout = \"2s\"\n[cache]\nttl = \"60s\"";

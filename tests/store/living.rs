@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use session_gateway::clock::Timestamp;
 use session_gateway::session::{Actor, SessionId, State, SuspendReason};
-use session_gateway::store::{Event, OnExceed, Position, Touch};
+use session_gateway::store::{Event, Name, OnExceed, Position, Rotated, Rotation, Touch};
+use session_gateway::token::Token;
 use session_gateway::user_agent::{ClientHints, Device};
 
-use crate::fixture::{Fixture, UA, at, ip, max, new, user};
+use crate::fixture::{Fixture, TIMEOUT, UA, at, ip, max, new, new_with_token, user};
 
 both! {
     async fn an_unbound_session_is_bound_once(fixture) {
@@ -31,6 +32,42 @@ both! {
         let record = fixture.get(id).await;
         assert_eq!((record.user_agent.as_deref(), record.bound_ip), (Some(UA), Some(ip("192.0.2.7"))));
         assert_eq!(record.state, State::Active);
+    }
+
+    async fn some_sessions_are_looked_up_at_once_in_the_order_of_their_names(fixture) {
+        let (first, token) = new_with_token("ann", at(0));
+        let ann = fixture.create(first).await.0;
+        let (second, other) = new_with_token("bob", at(1));
+        let bob = fixture.create(second).await.0;
+        let next = Token::generate(32).unwrap().digest();
+        let rotation =
+            Rotation { id: bob, from: other.digest(), to: next, grace: TIMEOUT, actor: Actor::Operator, now: at(2) };
+        assert_eq!(fixture.store.rotate(rotation).await.unwrap(), Rotated::Done);
+        let stranger = Name::Token(Token::generate(32).unwrap().digest());
+        let names = vec![
+            Name::Token(next),
+            stranger,
+            Name::Token(token.digest()),
+            Name::Token(other.digest()),
+            Name::Id(bob),
+            Name::Id(SessionId::generate().unwrap()),
+            Name::Token(token.digest()),
+            Name::Id(ann),
+        ];
+        let look_up = async |names: Vec<Name>| {
+            let found = fixture.store.look_up(names).await.unwrap();
+            found.into_iter().map(|record| record.map(|record| record.id)).collect::<Vec<_>>()
+        };
+        let found = look_up(names.clone()).await;
+        assert_eq!(found, [Some(bob), None, Some(ann), None, Some(bob), None, Some(ann), Some(ann)]);
+        assert_eq!(look_up(Vec::new()).await, []);
+        // The database of PostgreSQL does not take the first one.
+        for broken in ["last_ip = 'nonsense'", r#"roles = '{"a b"}'"#] {
+            let _ = fixture.execute(&format!("UPDATE sessions SET {broken} WHERE user_id = 'ann'")).await;
+        }
+        let found = look_up(names).await;
+        assert_eq!(found, [Some(bob), None, None, None, Some(bob), None, None, None], "a row that cannot be read is none");
+        assert!(fixture.store.get(ann).await.is_err(), "who asks for it alone is told");
     }
 
     async fn a_touch_moves_the_last_use_only_forward(fixture) {

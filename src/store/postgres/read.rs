@@ -1,4 +1,6 @@
-//! Looking sessions up: one statement each.
+//! Looking sessions up: one statement for each kind of name.
+
+use std::collections::HashMap;
 
 use deadpool_postgres::{GenericClient, Object};
 use tokio_postgres::Row;
@@ -8,7 +10,7 @@ use super::fresh::fresh;
 use super::value::Time;
 use crate::clock::Timestamp;
 use crate::session::{Record, SessionId, UserId};
-use crate::store::{Found, Position, schema};
+use crate::store::{Found, Name, Position, schema};
 use crate::token::Digest;
 
 macro_rules! select {
@@ -52,6 +54,34 @@ pub(super) async fn get(client: &impl GenericClient, id: SessionId) -> Result<Op
     let statement = client.prepare_cached(select!("", "WHERE s.id = $1")).await?;
     let found = client.query_opt(&statement, &[&id.as_uuid()]).await?;
     found.as_ref().map(record).transpose()
+}
+
+pub(super) async fn look_up(client: &Object, names: &[Name]) -> Result<Vec<Option<Record>>, Trouble> {
+    let (mut digests, mut ids) = (Vec::new(), Vec::new());
+    for name in names {
+        match name {
+            Name::Token(digest) => digests.push(digest.as_bytes().as_slice()),
+            Name::Id(id) => ids.push(id.as_uuid()),
+        }
+    }
+    let mut found = HashMap::with_capacity(names.len());
+    if !digests.is_empty() {
+        let statement = client.prepare_cached(select!("", "WHERE s.token_hash = ANY ($1)")).await?;
+        for row in client.query(&statement, &[&digests]).await? {
+            if let Ok(record) = record(&row) {
+                found.insert(Name::Token(record.digest), record);
+            }
+        }
+    }
+    if !ids.is_empty() {
+        let statement = client.prepare_cached(select!("", "WHERE s.id = ANY ($1)")).await?;
+        for row in client.query(&statement, &[&ids]).await? {
+            if let Ok(record) = record(&row) {
+                found.insert(Name::Id(record.id), record);
+            }
+        }
+    }
+    Ok(names.iter().map(|name| found.get(name).cloned()).collect())
 }
 
 pub(super) async fn list_live(

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{SqliteSettings, search};
@@ -154,7 +155,7 @@ impl DatabaseFile {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE,
         )?;
         db.busy_timeout(self.timeout)?;
-        db.set_prepared_statement_cache_capacity(64);
+        keep_statements(&db)?;
         search::install(&db)?;
         self.switch_to_wal(&db)?;
         // FULL syncs the log at every commit. With NORMAL, the usual companion of WAL, a power cut could take back
@@ -190,6 +191,15 @@ impl DatabaseFile {
             }
         }
     }
+}
+
+/// Lets statements that were prepared once be used again as they are.
+///
+/// By default the plan of most of ours depends on what is bound to it, and so each use makes it anew, which takes several times as
+/// long as to run it. A plan for any value is as good: which index is right never hangs on the value here.
+pub(super) fn keep_statements(db: &Connection) -> rusqlite::Result<()> {
+    db.set_prepared_statement_cache_capacity(64);
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 fn create(path: &Path) -> io::Result<File> {

@@ -1,4 +1,4 @@
-//! No statement that runs per request or per call reads a whole table.
+//! No statement that runs per request or per call reads a whole table, or is planned each time.
 //!
 //! SQLite itself counts, for each run of a statement, the steps that it took through a table or an index from end to end
 //! (`SQLITE_STMTSTATUS_FULLSCAN_STEP`). The calls are made here, on a connection that reports them, because the store's own
@@ -15,12 +15,12 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, StatementStatus};
 
 use super::write::{Doomed, Entry};
-use super::{read, rotate, sweep, write};
+use super::{file, read, rotate, sweep, write};
 use crate::clock::Timestamp;
 use crate::session::{Actor, EndReason, Format, Principal, SessionId, SuspendReason, UserId};
 use crate::store::schema::kind;
 use crate::store::{
-    Ending, Limit, NewSession, Offender, OnExceed, Retention, Rotation, Stage, Sweep, Swept, Touch, Which,
+    Ending, Limit, Name, NewSession, Offender, OnExceed, Retention, Rotation, Stage, Sweep, Swept, Touch, Which,
 };
 use crate::token::Digest;
 
@@ -28,8 +28,8 @@ const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DAY: Duration = Duration::from_secs(86_400);
 const NOW: Timestamp = Timestamp::from_millis(1_763_656_204_000);
 
-/// Statements and the steps of their full scans, of those that had any.
-type Scans = Arc<Mutex<Vec<(String, i32)>>>;
+/// Statements and the steps of their full scans, or how often they were planned anew, of those that had any.
+type Counts = Arc<Mutex<Vec<(String, i32)>>>;
 
 /// Sessions of 4,000 users: of ten, three have ended, one is suspended, one has expired.
 const FILL: &str = "
@@ -50,31 +50,35 @@ const FILL: &str = "
 
 struct Filled {
     db: Connection,
-    scans: Scans,
+    scans: Counts,
+    plans: Counts,
     next: i64,
 }
 
 impl Filled {
     fn new(analyzed: bool) -> Self {
         let mut db = Connection::open_in_memory().unwrap();
+        file::keep_statements(&db).unwrap();
         db.pragma_update(None, "foreign_keys", true).unwrap();
         write::migrate(&db).unwrap();
         db.execute_batch(FILL).unwrap();
         if analyzed {
             db.execute_batch("ANALYZE").unwrap();
         }
-        let scans = Scans::default();
-        let seen = Arc::clone(&scans);
+        let (scans, plans) = (Counts::default(), Counts::default());
+        let seen =
+            [(StatementStatus::FullscanStep, Arc::clone(&scans)), (StatementStatus::RePrepare, Arc::clone(&plans))];
         let note = move |event: TraceEvent<'_>| {
-            if let TraceEvent::Profile(statement, _) = event {
-                let steps = statement.get_status(StatementStatus::FullscanStep);
-                if steps > 0 {
-                    seen.lock().unwrap().push((statement.sql().into_owned(), steps));
+            let TraceEvent::Profile(statement, _) = event else { return };
+            for (status, counts) in &seen {
+                let count = statement.get_status(*status);
+                if count > 0 {
+                    counts.lock().unwrap().push((statement.sql().into_owned(), count));
                 }
             }
         };
         db.trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(note)).unwrap();
-        Self { db, scans, next: 0 }
+        Self { db, scans, plans, next: 0 }
     }
 
     /// An active session, each time another: its id, its token and its user.
@@ -146,6 +150,7 @@ fn every_call(mut filled: Filled) {
         "find": |db, _id, digest, _user| read::find(db, &digest);
         "find, unknown": |db, _id, _digest, _user| read::find(db, &Digest::of(b"unknown"));
         "get": |db, id, _digest, _user| read::get(db, id);
+        "look up": |db, id, digest, _user| read::look_up(db, &[Name::Token(digest), Name::Id(id)]);
         "list": |db, _id, _digest, user| read::list_live(db, &user, None, 50, NOW, None);
         "bind": |db, id, _digest, _user| write::bind(db, id, "agent/1.0", None, IP);
         "touch": |db, id, _digest, _user| write::touch(db, &[Touch { id, at: NOW.plus(DAY), ip: IP }]);
@@ -187,6 +192,28 @@ fn no_call_reads_a_whole_table() {
 #[test]
 fn no_call_reads_a_whole_table_that_was_analyzed() {
     every_call(Filled::new(true));
+}
+
+#[test]
+fn what_is_asked_again_and_again_is_planned_once() {
+    for analyzed in [false, true] {
+        let mut filled = Filled::new(analyzed);
+        for day in 1..4 {
+            let (id, digest, user) = filled.active();
+            let new = filled.session(user.clone(), 1, OnExceed::EvictOldest);
+            let db = &filled.db;
+            read::find(db, &digest).unwrap();
+            read::get(db, id).unwrap();
+            read::look_up(db, &[Name::Token(digest), Name::Id(id)]).unwrap();
+            read::list_live(db, &user, None, 50, NOW, None).unwrap();
+            write::bind(db, id, "agent/1.0", None, IP).unwrap();
+            write::touch(db, &[Touch { id, at: NOW.plus(DAY * day), ip: IP }]).unwrap();
+            write::create(db, &new).unwrap();
+            write::end(db, &Doomed::One(id), ENDING).unwrap();
+        }
+        let plans = filled.plans.lock().unwrap();
+        assert!(plans.is_empty(), "{plans:#?}");
+    }
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::str::FromStr as _;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params, types};
+use rusqlite::types::{self, FromSql};
+use rusqlite::{Connection, Error, OptionalExtension as _, Row, named_params};
 
 use super::fresh::fresh;
 use crate::clock::Timestamp;
 use crate::session::{Record, SessionId, UserId};
-use crate::store::{Found, Position, StoreError, schema};
+use crate::store::{Found, Name, Position, StoreError, schema};
 use crate::token::Digest;
 
 macro_rules! select {
@@ -58,6 +59,23 @@ pub(super) fn get(db: &Connection, id: SessionId) -> Result<Option<Record>, Stor
     Ok(found.map(Record::try_from).transpose()?)
 }
 
+pub(super) fn look_up(db: &Connection, names: &[Name]) -> Result<Vec<Option<Record>>, StoreError> {
+    let mut by_token = db.prepare_cached(select!("", "WHERE s.token_hash = ?1"))?;
+    let mut by_id = db.prepare_cached(select!("", "WHERE s.id = ?1"))?;
+    let look_up = names.iter().map(|name| {
+        let found = match name {
+            Name::Token(digest) => by_token.query_row([digest.as_bytes()], row),
+            Name::Id(id) => by_id.query_row([id.as_uuid().as_bytes()], row),
+        };
+        match found {
+            Ok(row) => Ok(Record::try_from(row).ok()),
+            Err(Error::QueryReturnedNoRows | Error::FromSqlConversionFailure(..)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    });
+    look_up.collect()
+}
+
 pub(super) fn list_live(
     db: &Connection,
     user: &UserId,
@@ -89,41 +107,62 @@ pub(super) fn list_live(
     rows.map(|row| Ok(Record::try_from(row?)?)).collect()
 }
 
+/// The columns of [`SELECT`], in their order.
 pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<schema::Row> {
-    let time = |column| row.get(column).map(Timestamp::from_millis);
-    let time_opt = |column| row.get(column).map(|millis: Option<i64>| millis.map(Timestamp::from_millis));
-    let roles: String = row.get("roles")?;
+    let mut columns = Columns { row, next: 0 };
+    let columns = &mut columns;
     Ok(schema::Row {
-        id: uuid::Uuid::from_bytes(row.get("id")?),
-        token_hash: row.get("token_hash")?,
-        user_id: row.get("user_id")?,
-        roles: roles.split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect(),
-        name: row.get("name")?,
-        email: row.get("email")?,
-        claims: row.get("claims")?,
-        state: row.get("state")?,
-        state_reason: row.get("state_reason")?,
-        created_at: time("created_at")?,
-        expires_at: time_opt("expires_at")?,
-        last_seen_at: time("last_seen_at")?,
-        last_ip: address(row, "last_ip")?,
-        user_agent: row.get("user_agent")?,
-        bound_ip: address(row, "bound_ip")?,
-        ended_at: time_opt("ended_at")?,
-        ended_by: row.get("ended_by")?,
-        user_enabled: row.get("enabled")?,
-        format: row.get("format")?,
-        slide_ms: row.get("slide_ms")?,
-        device: row.get("device")?,
-        not_before: time_opt("not_before")?,
+        id: uuid::Uuid::from_bytes(columns.take()?),
+        token_hash: columns.take()?,
+        user_id: columns.take()?,
+        roles: columns.take::<String>()?.split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect(),
+        name: columns.take()?,
+        email: columns.take()?,
+        claims: columns.take()?,
+        state: columns.take()?,
+        state_reason: columns.take()?,
+        created_at: Timestamp::from_millis(columns.take()?),
+        expires_at: columns.time()?,
+        last_seen_at: Timestamp::from_millis(columns.take()?),
+        last_ip: columns.address()?,
+        user_agent: columns.take()?,
+        bound_ip: columns.address()?,
+        ended_at: columns.time()?,
+        ended_by: columns.take()?,
+        format: columns.take()?,
+        slide_ms: columns.take()?,
+        device: columns.take()?,
+        user_enabled: columns.take()?,
+        not_before: columns.time()?,
     })
 }
 
+/// Reads a row from left to right. To look each column up by its name would take longer than the query.
+struct Columns<'row, 'statement> {
+    row: &'row Row<'statement>,
+    next: usize,
+}
+
+impl Columns<'_, '_> {
+    fn take<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        let column = self.next;
+        self.next += 1;
+        self.row.get(column)
+    }
+
+    fn time(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        Ok(self.take::<Option<i64>>()?.map(Timestamp::from_millis))
+    }
+
+    fn address(&mut self) -> rusqlite::Result<Option<IpAddr>> {
+        self.take::<Option<String>>()?.map(parse_address).transpose()
+    }
+}
+
 pub(super) fn address(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<IpAddr>> {
-    let text: Option<String> = row.get(column)?;
-    text.map(|text| {
-        IpAddr::from_str(&text)
-            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, types::Type::Text, Box::new(error)))
-    })
-    .transpose()
+    row.get::<_, Option<String>>(column)?.map(parse_address).transpose()
+}
+
+fn parse_address(text: String) -> rusqlite::Result<IpAddr> {
+    IpAddr::from_str(&text).map_err(|error| Error::FromSqlConversionFailure(0, types::Type::Text, Box::new(error)))
 }
