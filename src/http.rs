@@ -42,6 +42,7 @@ pub mod identity;
 pub mod method;
 pub mod origin;
 pub mod original;
+mod places;
 pub mod problem;
 pub mod proxy_line;
 pub mod reply;

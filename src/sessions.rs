@@ -8,6 +8,7 @@
 
 mod admin;
 mod cache;
+mod call;
 mod confirm;
 mod create;
 mod find;
@@ -23,7 +24,6 @@ mod tasks;
 mod touch;
 mod unmatched;
 
-use std::future::Future;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -33,17 +33,18 @@ use tokio::runtime::Handle;
 
 use self::admin::Refusals;
 use self::cache::Cache;
+use self::call::Concerned;
 use self::confirm::Due;
 use self::health::Health;
 use self::hear::Ears;
 use self::overdue::Overdue;
 use self::touch::Touches;
-use crate::clock::{self, Anchored, Moment, Timestamp};
-use crate::error::{Code, Problem, causes};
+use crate::clock::{Anchored, Moment, Timestamp};
+use crate::error::Problem;
 use crate::metrics::{SharedMetrics, StoreCall};
 use crate::policy::{Facts, OnExceed, Rules, UserAgentRule};
 use crate::session::{Record, Session, SessionId, UserId};
-use crate::store::{Ended, Ending, Event, Position, Store, StoreError, Touch, Which};
+use crate::store::{Ended, Ending, Event, Position, Store, Touch, Which};
 use crate::user_agent::Fingerprint;
 
 pub use self::create::{Created, Drawn, NewLogin, Terms};
@@ -169,7 +170,7 @@ impl Sessions {
     /// Cancel safety: once begun, the change and its effect on the cache happen even when this is dropped.
     ///
     /// # Errors
-    /// [`Code::StoreUnavailable`] when the store cannot be asked; nothing has then ended, as far as anybody knows.
+    /// [`StoreUnavailable`](crate::error::Code::StoreUnavailable) when the store cannot be asked; nothing has then ended, as far as anybody knows.
     pub async fn end(&self, which: OwnedWhich, ending: OwnedEnding) -> Result<Vec<Ended>, Problem> {
         let (sessions, concerned) = (self.clone(), which.concerned());
         self.change(StoreCall::End, concerned, async move {
@@ -183,7 +184,7 @@ impl Sessions {
     /// The user's live sessions after `after`, newest created first.
     ///
     /// # Errors
-    /// [`Code::StoreUnavailable`] when the store cannot be asked.
+    /// [`StoreUnavailable`](crate::error::Code::StoreUnavailable) when the store cannot be asked.
     pub async fn list(
         &self,
         user: UserId,
@@ -203,7 +204,7 @@ impl Sessions {
     /// One session by its id, in whatever state.
     ///
     /// # Errors
-    /// [`Code::StoreUnavailable`] when the store cannot be asked.
+    /// [`StoreUnavailable`](crate::error::Code::StoreUnavailable) when the store cannot be asked.
     pub async fn get(&self, id: SessionId) -> Result<Option<Record>, Problem> {
         let sessions = self.clone();
         self.run(StoreCall::List, async move { sessions.inner.store.get(id).await }).await
@@ -212,7 +213,7 @@ impl Sessions {
     /// Appends a line to the audit log.
     ///
     /// # Errors
-    /// [`Code::StoreUnavailable`] when the store cannot be asked.
+    /// [`StoreUnavailable`](crate::error::Code::StoreUnavailable) when the store cannot be asked.
     pub async fn record(&self, event: Event) -> Result<(), Problem> {
         let sessions = self.clone();
         self.run(StoreCall::Other, async move { sessions.inner.store.record(event).await }).await
@@ -237,102 +238,6 @@ impl Sessions {
             }
         }
     }
-
-    /// Runs a store call as a task of the side runtime, times it, and turns its failure into what the client is told.
-    async fn run<T: Send + 'static>(
-        &self,
-        kind: StoreCall,
-        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, Problem> {
-        self.run_or(kind, Self::failed, call).await
-    }
-
-    /// [`Sessions::run`] with what is done about a failure.
-    async fn run_or<T: Send + 'static>(
-        &self,
-        kind: StoreCall,
-        failed: fn(&Self, &StoreError) -> Problem,
-        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, Problem> {
-        if !self.inner.health.is_up() {
-            return Err(Problem::new(Code::StoreUnavailable));
-        }
-        let sessions = self.clone();
-        let task = self.inner.side.spawn(async move {
-            let began = clock::uptime();
-            let result = call.await;
-            sessions.inner.metrics.store_call(kind, clock::uptime().since(began));
-            result.map_err(|error| failed(&sessions, &error))
-        });
-        // The task is neither aborted nor does it panic; a runtime that is going down ends here too.
-        task.await.unwrap_or_else(|_| Err(Problem::new(Code::Internal)))
-    }
-
-    /// [`Sessions::run`] for a call that changes something. When it fails without an answer, nobody knows whether the change
-    /// was made, or will be when the server comes to it; what it concerns is then not served from memory any more.
-    async fn change<T: Send + 'static>(
-        &self,
-        kind: StoreCall,
-        concerned: Concerned,
-        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, Problem> {
-        self.change_or(kind, Self::failed, concerned, call).await
-    }
-
-    /// [`Sessions::change`] with what is done about a failure.
-    async fn change_or<T: Send + 'static>(
-        &self,
-        kind: StoreCall,
-        failed: fn(&Self, &StoreError) -> Problem,
-        concerned: Concerned,
-        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let sessions = self.clone();
-        self.run_or(kind, failed, async move {
-            let result = call.await;
-            if matches!(result, Err(StoreError::Timeout(_) | StoreError::Unreachable(_))) {
-                sessions.doubt(&concerned);
-            }
-            result
-        })
-        .await
-    }
-
-    fn doubt(&self, concerned: &Concerned) {
-        self.inner.ears.doubt(clock::uptime());
-        match concerned {
-            Concerned::Sessions(ids) => ids.iter().for_each(|id| self.inner.cache.forget_id(*id)),
-            Concerned::User(user) => self.inner.cache.forget_user(user),
-            Concerned::Anybody => self.inner.cache.clear(),
-        }
-    }
-
-    fn failed(&self, error: &StoreError) -> Problem {
-        self.inner.metrics.store_errors.increment();
-        match error {
-            StoreError::Unreachable(_) | StoreError::Timeout(_) | StoreError::Schema(_) | StoreError::InUse(_) => {
-                if self.inner.health.lost() {
-                    self.inner.metrics.store_up.set(0);
-                    tracing::error!(error = causes(error), "the session store was lost");
-                }
-            }
-            StoreError::Overloaded | StoreError::Failed(_) | StoreError::Settings { .. } => {
-                tracing::error!(error = causes(error), "a store call failed");
-            }
-        }
-        Problem::new(Code::StoreUnavailable)
-    }
-}
-
-/// Whose sessions a change is about.
-#[derive(Clone, Debug)]
-enum Concerned {
-    /// These.
-    Sessions(Vec<SessionId>),
-    /// Any of the user.
-    User(UserId),
-    /// Any there is.
-    Anybody,
 }
 
 /// [`Which`] for a call that outlives its caller.

@@ -222,10 +222,14 @@ where
     Ok(match behind {
         Behind::Switched => Served::Switched,
         Behind::Closed => Served::Last,
-        // An answer may come before all of the request has: what is left of it would be taken for the next one.
-        Behind::Open | Behind::Slowed if !poll_fn(|cx| Poll::Ready(upload.discard(wire, cx))).await => Served::Last,
-        Behind::Open => Served::Open,
-        Behind::Slowed => Served::Slowed,
+        Behind::Open | Behind::Slowed => {
+            // An answer may come before all of the request has: what is left of it would be taken for the next one.
+            if !poll_fn(|cx| Poll::Ready(upload.discard(wire, cx))).await {
+                return Ok(Served::Last);
+            }
+            client.phases.body_discarded();
+            if matches!(behind, Behind::Slowed) { Served::Slowed } else { Served::Open }
+        }
     })
 }
 

@@ -5,20 +5,17 @@
 //! see, somebody else may see the middle of another request.
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
 use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
-use smallvec::SmallVec;
 
 use super::forwarding::{MOST_FIELDS, options};
 use super::framing::{Chunk, Framing, length};
+use super::places::{Places, share};
 
 /// The longest target that the `http` crate holds.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
-/// As many fields as most requests have; more of them cost an allocation.
-const COMMON_FIELDS: usize = 24;
 
 /// A request's head, and what follows it.
 #[derive(Debug)]
@@ -106,31 +103,17 @@ pub fn take_head(buffer: &mut BytesMut, longest: usize, room: &mut HeaderMap) ->
         return Err(Unreadable::TargetTooLong);
     }
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Unreadable::Malformed)?;
-    // Where everything lies is noted before the head is cut off and shared by what was found in it.
-    let start = buffer.as_ptr() as usize;
-    let place = |part: &[u8]| {
-        let from = (part.as_ptr() as usize).wrapping_sub(start);
-        from..from.wrapping_add(part.len())
-    };
-    let path = place(path.as_bytes());
-    let mut places: SmallVec<[(Range<usize>, Range<usize>); COMMON_FIELDS]> = SmallVec::new();
-    for field in &*parsed.headers {
-        places.push((place(field.name.as_bytes()), place(field.value)));
-    }
+    let places = Places::of(buffer, parsed.headers);
+    let path = places.place(path.as_bytes());
     let head = buffer.split_to(head_length).freeze();
-    let share = |place: &Range<usize>| {
-        let lies_inside = place.start <= place.end && place.end <= head.len();
-        lies_inside.then(|| head.slice(place.clone())).ok_or(Unreadable::Malformed)
-    };
 
-    let target = Uri::from_maybe_shared(share(&path)?).map_err(|_| Unreadable::Malformed)?;
+    let target =
+        share(&head, path).and_then(|target| Uri::from_maybe_shared(target).ok()).ok_or(Unreadable::Malformed)?;
     let mut said = Said::new(minor == 0);
     let mut headers = std::mem::take(room);
     headers.reserve(places.len());
-    for (name, value) in &places {
-        let name =
-            head.get(name.clone()).and_then(|name| HeaderName::from_bytes(name).ok()).ok_or(Unreadable::Malformed)?;
-        let value = HeaderValue::from_maybe_shared(share(value)?).map_err(|_| Unreadable::Malformed)?;
+    for field in places.fields(&head) {
+        let (name, value) = field.ok_or(Unreadable::Malformed)?;
         if said.keeps(&name, &value)? {
             headers.append(name, value);
         }

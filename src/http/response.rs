@@ -3,8 +3,6 @@
 //! Pure functions on a buffer of what was received so far. Whatever leaves a doubt about where a response ends is an
 //! error: a connection on which two parties disagree about that must not be used again, let alone by another client.
 
-use std::ops::Range;
-
 use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{Method, Response, StatusCode, Version};
@@ -12,11 +10,10 @@ use smallvec::SmallVec;
 
 use super::forwarding::{is_hop_by_hop, named_in, options};
 use super::framing::{Chunk, Framing, MAX_FIELDS, length};
+use super::places::Places;
 
 /// The largest head of a response.
 pub const MAX_HEAD: usize = 128 * 1024;
-/// As many as most responses have; more of them cost an allocation.
-const COMMON_FIELDS: usize = 24;
 
 /// Why a response cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,16 +84,7 @@ fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malform
     }
     let code = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed::Head)?;
     let is_http_11 = parsed.version == Some(1);
-    // Where names and values lie is noted before the head is cut off and shared by its values.
-    let start = buffer.as_ptr() as usize;
-    let place = |part: &[u8]| {
-        let from = (part.as_ptr() as usize).wrapping_sub(start);
-        from..from.wrapping_add(part.len())
-    };
-    let mut places: SmallVec<[(Range<usize>, Range<usize>); COMMON_FIELDS]> = SmallVec::new();
-    for field in &*parsed.headers {
-        places.push((place(field.name.as_bytes()), place(field.value)));
-    }
+    let places = Places::of(buffer, parsed.headers);
     let head = buffer.split_to(length).freeze();
     let mut response = Response::new(());
     *response.status_mut() = code;
@@ -104,12 +92,8 @@ fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malform
     let headers = response.headers_mut();
     headers.reserve(places.len());
     let mut hop = Hop::default();
-    for (name, value) in &places {
-        let name = head.get(name.clone()).and_then(|name| HeaderName::from_bytes(name).ok()).ok_or(Malformed::Head)?;
-        if value.end > head.len() || value.start > value.end {
-            return Err(Malformed::Head);
-        }
-        let value = HeaderValue::from_maybe_shared(head.slice(value.clone())).map_err(|_| Malformed::Head)?;
+    for field in places.fields(&head) {
+        let (name, value) = field.ok_or(Malformed::Head)?;
         if hop.keeps(&name, &value)? {
             headers.append(name, value);
         }

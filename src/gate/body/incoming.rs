@@ -31,7 +31,7 @@ impl Incoming {
         match self {
             Self::None => Poll::Ready(None),
             Self::Alone(handover) => handover.poll_frame(cx),
-            Self::Shared(received) => received.poll_frame(cx),
+            Self::Shared(received) => received.poll_frame(cx).map_err(Cause::from),
         }
     }
 

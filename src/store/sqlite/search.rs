@@ -271,6 +271,7 @@ mod tests {
 
     fn plan(filter: &Filter) -> String {
         let db = Connection::open_in_memory().unwrap();
+        crate::store::sqlite::file::keep_statements(&db).unwrap();
         install(&db).unwrap();
         for script in SQLITE {
             db.execute_batch(script).unwrap();

@@ -9,12 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
 use http_body::{Body as _, Frame};
 
 use super::link::Request;
-use crate::gate::body::{Cause, RequestBody, flow};
-
+use crate::gate::body::{Cause, Received, RequestBody, flow};
 use crate::gate::upstream::connection::BodyFailure;
 use crate::gate::upstream::pause::Pause;
 use crate::gate::upstream::pool::Use;
@@ -87,8 +85,7 @@ impl Upload {
 /// A response whose body is still to come. Dropping it before its end resets the stream.
 #[derive(Debug)]
 pub(in crate::gate) struct Stream {
-    body: RecvStream,
-    remaining: Option<u64>,
+    body: Received,
     /// Whether its trailers cannot be passed on, so that it never comes to its end.
     broken: bool,
     upload: Upload,
@@ -107,8 +104,8 @@ impl Stream {
         pause: Pause,
         (using, request): (Use, Request),
     ) -> Self {
-        let remaining = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { body, remaining, broken: false, upload, pause, _using: using, _request: request }
+        let body = Received::new(body, headers);
+        Self { body, broken: false, upload, pause, _using: using, _request: request }
     }
 
     pub(in crate::gate::upstream) fn poll_body(
@@ -117,43 +114,35 @@ impl Stream {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
         // Whether the client breaks off shows in the response too: the stream is reset then.
         let _ = self.upload.poll(cx);
-        let frame = match self.body.poll_data(cx) {
-            Poll::Ready(Some(Ok(data))) => {
-                let length = data.len();
-                self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length as u64));
-                // The next piece is asked for when this one is on its way, so the window is what a client may be behind.
-                let released = self.body.flow_control().release_capacity(length);
-                Poll::Ready(released.map(|()| Some(Frame::data(data))).map_err(BodyFailure::from))
-            }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error.into())),
-            Poll::Ready(None) => self.body.poll_trailers(cx).map(|trailers| {
-                let Some(mut trailers) = trailers? else { return Ok(None) };
-                let passed_on = http2::trailers_to_client(&mut trailers);
-                self.broken = passed_on.is_err();
-                passed_on?;
-                Ok(Some(Frame::trailers(trailers)))
-            }),
-            Poll::Pending => Poll::Pending,
-        };
-        match frame {
-            Poll::Ready(frame) => {
-                self.pause.moved();
-                Poll::Ready(frame.transpose())
-            }
+        let frame = match self.body.poll_frame(cx) {
+            Poll::Ready(frame) => frame,
             // While the client still sends, the application is not waited for alone.
-            Poll::Pending if !self.upload.is_over() => Poll::Pending,
+            Poll::Pending if !self.upload.is_over() => return Poll::Pending,
             Poll::Pending => {
                 ready!(self.pause.poll(cx));
-                Poll::Ready(Some(Err(BodyFailure::Stalled)))
+                return Poll::Ready(Some(Err(BodyFailure::Stalled)));
             }
-        }
+        };
+        self.pause.moved();
+        Poll::Ready(frame.map(|frame| self.pass_on(frame?)))
+    }
+
+    fn pass_on(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyFailure> {
+        let mut trailers = match frame.into_trailers() {
+            Ok(trailers) => trailers,
+            Err(data) => return Ok(data),
+        };
+        let passed_on = http2::trailers_to_client(&mut trailers);
+        self.broken = passed_on.is_err();
+        passed_on?;
+        Ok(Frame::trailers(trailers))
     }
 
     pub(in crate::gate::upstream) fn remaining(&self) -> Option<u64> {
-        if self.is_done() { Some(0) } else { self.remaining }
+        if self.broken { None } else { self.body.remaining() }
     }
 
     pub(in crate::gate::upstream) fn is_done(&self) -> bool {
-        !self.broken && self.body.is_end_stream()
+        !self.broken && self.body.is_over()
     }
 }
