@@ -40,18 +40,25 @@ impl Places {
         self.fields.len()
     }
 
-    /// The fields, whose values share the memory of `head`, which was cut off the front of the buffer. `None` for one that cannot
-    /// be a field.
-    pub(super) fn fields(&self, head: &Bytes) -> impl Iterator<Item = Option<(HeaderName, HeaderValue)>> {
-        self.fields.iter().map(|(name, value)| {
-            let name = HeaderName::from_bytes(head.get(name.clone())?).ok()?;
-            Some((name, HeaderValue::from_maybe_shared(share(head, value.clone())?).ok()?))
-        })
+    /// The places of each field's name and value.
+    pub(super) fn fields(&self) -> impl Iterator<Item = &(Range<usize>, Range<usize>)> {
+        self.fields.iter()
     }
 }
 
+/// The field in these places of `head`, which was cut off the front of the buffer; its value shares the memory of that. `None` when it
+/// cannot be a field.
+// A dozen times a request: as a call, which hands its result over in memory, it is a hundredth of all instructions.
+#[inline(always)]
+pub(super) fn field(head: &Bytes, (name, value): &(Range<usize>, Range<usize>)) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_bytes(head.get(name.clone())?).ok()?;
+    let value = HeaderValue::from_maybe_shared(share(head, value)?).ok()?;
+    Some((name, value))
+}
+
 /// A part of a head that shares its memory; `None` where it does not lie in there.
-pub(super) fn share(head: &Bytes, place: Range<usize>) -> Option<Bytes> {
+#[inline(always)]
+pub(super) fn share(head: &Bytes, place: &Range<usize>) -> Option<Bytes> {
     let lies_inside = place.start <= place.end && place.end <= head.len();
-    lies_inside.then(|| head.slice(place))
+    lies_inside.then(|| head.slice(place.clone()))
 }

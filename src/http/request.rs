@@ -12,7 +12,7 @@ use http::{Method, Request, StatusCode, Uri, Version};
 
 use super::forwarding::{MOST_FIELDS, options};
 use super::framing::{Chunk, Framing, length};
-use super::places::{Places, share};
+use super::places::{Places, field, share};
 
 /// The longest target that the `http` crate holds.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
@@ -108,12 +108,12 @@ pub fn take_head(buffer: &mut BytesMut, longest: usize, room: &mut HeaderMap) ->
     let head = buffer.split_to(head_length).freeze();
 
     let target =
-        share(&head, path).and_then(|target| Uri::from_maybe_shared(target).ok()).ok_or(Unreadable::Malformed)?;
+        share(&head, &path).and_then(|target| Uri::from_maybe_shared(target).ok()).ok_or(Unreadable::Malformed)?;
     let mut said = Said::new(minor == 0);
     let mut headers = std::mem::take(room);
     headers.reserve(places.len());
-    for field in places.fields(&head) {
-        let (name, value) = field.ok_or(Unreadable::Malformed)?;
+    for place in places.fields() {
+        let (name, value) = field(&head, place).ok_or(Unreadable::Malformed)?;
         if said.keeps(&name, &value)? {
             headers.append(name, value);
         }

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::forwarding::{is_hop_by_hop, named_in, options};
 use super::framing::{Chunk, Framing, MAX_FIELDS, length};
-use super::places::Places;
+use super::places::{Places, field};
 
 /// The largest head of a response.
 pub const MAX_HEAD: usize = 128 * 1024;
@@ -92,8 +92,8 @@ fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malform
     let headers = response.headers_mut();
     headers.reserve(places.len());
     let mut hop = Hop::default();
-    for field in places.fields(&head) {
-        let (name, value) = field.ok_or(Malformed::Head)?;
+    for place in places.fields() {
+        let (name, value) = field(&head, place).ok_or(Malformed::Head)?;
         if hop.keeps(&name, &value)? {
             headers.append(name, value);
         }
