@@ -5,11 +5,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use support::gateway::{Gateway, open_with_one_worker as open};
 use support::http2_app::Http2App;
 use support::upstream::{Reaction, Upstream, response};
+use tokio::sync::Semaphore;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
 
@@ -118,6 +120,39 @@ fn what_came_behind_a_request_while_it_was_served_is_not_lost_in_a_rest() {
     assert_eq!(upstream.last().header("x-pad").map(str::len), Some(7_001));
 }
 
+fn before(app: &Http2App) -> Gateway {
+    let settings = format!(
+        "[server]\nworkers = 1\n[[upstream]]\nurl = \"{}\"\nprotocol = \"http2\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n",
+        app.url()
+    );
+    Gateway::start("", &settings)
+}
+
+#[test]
+fn a_connection_whose_body_is_thrown_away_behind_the_answer_rests_too() {
+    // It answers when all of the request has left the client, and reads nothing of it.
+    let sent = Arc::new(Semaphore::new(0));
+    let told = sent.clone();
+    let app = Http2App::start(move |mut exchange| {
+        let told = told.clone();
+        async move {
+            told.acquire().await.unwrap().forget();
+            exchange.answer(200, &[], b"early")?;
+            std::future::pending().await
+        }
+    });
+    let gateway = before(&app);
+    let mut connection = gateway.connect();
+    // More than the application's window.
+    let body = "x".repeat(100_000);
+    connection.send(format!("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    sent.add_permits(2);
+    assert_eq!(connection.read("POST").text(), "early");
+    rest(&gateway, 1.0);
+    connection.send(GET);
+    assert_eq!(connection.read("GET").text(), "early");
+}
+
 #[test]
 fn the_rest_of_a_body_that_nobody_reads_is_never_taken_for_a_request() {
     // It answers at once, reads nothing, and leaves the stream as it is.
@@ -125,11 +160,7 @@ fn the_rest_of_a_body_that_nobody_reads_is_never_taken_for_a_request() {
         exchange.answer(200, &[], b"early")?;
         std::future::pending().await
     });
-    let settings = format!(
-        "[server]\nworkers = 1\n[[upstream]]\nurl = \"{}\"\nprotocol = \"http2\"\n[[upstream.route]]\npath = \"/\"\nauth = \"off\"\n",
-        app.url()
-    );
-    let gateway = Gateway::start("", &settings);
+    let gateway = before(&app);
     let mut connection = gateway.connect();
     // More than the application's window, so that some of it is still on its way.
     let length = 300_000;

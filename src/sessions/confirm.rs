@@ -62,13 +62,17 @@ impl Sessions {
             drop(self.inner.side.spawn(async move {
                 sleep(GATHERING.min(ttl / 32)).await;
                 for batch in sessions.inner.due.take().chunks(BATCH) {
-                    sessions.confirm(batch).await;
+                    // A store that was lost is for its prober to ask; what it says before it was found again counts for nothing.
+                    if !sessions.inner.health.is_up() || !sessions.confirm(batch).await {
+                        return;
+                    }
                 }
             }));
         }
     }
 
-    async fn confirm(&self, batch: &[Arc<Session>]) {
+    /// Says whether the store has answered.
+    async fn confirm(&self, batch: &[Arc<Session>]) -> bool {
         let names = batch.iter().map(|session| name(session)).collect();
         // The reading is as old as its question.
         let began = clock::uptime();
@@ -78,7 +82,7 @@ impl Sessions {
             Ok(found) => found,
             Err(error) => {
                 self.failed(&error);
-                return;
+                return false;
             }
         };
         for (session, record) in batch.iter().zip(found) {
@@ -87,6 +91,7 @@ impl Sessions {
                 self.inner.cache.forget_token(&session.digest);
             }
         }
+        true
     }
 }
 

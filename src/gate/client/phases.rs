@@ -300,7 +300,12 @@ impl Phases {
 
     /// The rest of the request's body, which nobody reads, is off the connection all the same.
     pub fn body_discarded(&self) {
+        let was_left = self.body_left.load(Ordering::Relaxed);
         self.body_left.store(false, Ordering::Relaxed);
+        // Behind the answer: the connection has gone idle as one that must not rest.
+        if was_left && self.phase.load(Ordering::Relaxed) == IDLE {
+            self.idles();
+        }
     }
 
     /// We are about to close. Says whether the client may still be sending, and if so gives it a moment to stop: a

@@ -69,11 +69,22 @@ pub(super) fn look_up(db: &Connection, names: &[Name]) -> Result<Vec<Option<Reco
         };
         match found {
             Ok(row) => Ok(Record::try_from(row).ok()),
-            Err(Error::QueryReturnedNoRows | Error::FromSqlConversionFailure(..)) => Ok(None),
+            Err(error) if error == Error::QueryReturnedNoRows || is_of_the_row(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     });
     look_up.collect()
+}
+
+/// Whether it is what a row holds that cannot be read.
+const fn is_of_the_row(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::InvalidColumnType(..)
+            | Error::Utf8Error(..)
+    )
 }
 
 pub(super) fn list_live(
