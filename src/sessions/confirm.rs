@@ -62,8 +62,7 @@ impl Sessions {
             drop(self.inner.side.spawn(async move {
                 sleep(GATHERING.min(ttl / 32)).await;
                 for batch in sessions.inner.due.take().chunks(BATCH) {
-                    // A store that was lost is for its prober to ask; what it says before it was found again counts for nothing.
-                    if !sessions.inner.health.is_up() || !sessions.confirm(batch).await {
+                    if !sessions.confirm(batch).await {
                         return;
                     }
                 }
@@ -71,20 +70,15 @@ impl Sessions {
         }
     }
 
-    /// Says whether the store has answered.
+    /// Says whether the store has answered. One that was lost is for its prober to ask: what it says before it was found again
+    /// counts for nothing.
     async fn confirm(&self, batch: &[Arc<Session>]) -> bool {
         let names = batch.iter().map(|session| name(session)).collect();
         // The reading is as old as its question.
         let began = clock::uptime();
-        let answer = self.inner.store.look_up(names).await;
-        self.inner.metrics.store_call(StoreCall::Find, clock::uptime().since(began));
-        let found = match answer {
-            Ok(found) => found,
-            Err(error) => {
-                self.failed(&error);
-                return false;
-            }
-        };
+        let sessions = self.clone();
+        let answer = self.run(StoreCall::Find, async move { sessions.inner.store.look_up(names).await }).await;
+        let Ok(found) = answer else { return false };
         for (session, record) in batch.iter().zip(found) {
             let is_same = record.is_some_and(|record| session.confirm(&record, self.fingerprint(&record), began));
             if !is_same {

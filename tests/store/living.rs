@@ -61,18 +61,16 @@ both! {
         let found = look_up(names.clone()).await;
         assert_eq!(found, [Some(bob), None, Some(ann), None, Some(bob), None, Some(ann), Some(ann)]);
         assert_eq!(look_up(Vec::new()).await, []);
-        let every = [r#"roles = '{"a b"}'"#, "last_ip = 'nonsense'", "name = CAST(x'ff' AS TEXT)"];
+        let every = ["last_ip = 'nonsense'", "name = CAST(x'ff' AS TEXT)", r#"roles = '{"a b"}'"#];
         // The tables of PostgreSQL keep more out.
-        let possible = if matches!(fixture.place, Place::Sqlite(_)) { &every[..] } else { &every[..1] };
+        let possible = if matches!(fixture.place, Place::Sqlite(_)) { &every[..] } else { &every[2..] };
         for broken in possible {
-            fixture.execute(&format!("UPDATE sessions SET {broken} WHERE user_id = 'ann'")).await.unwrap();
+            for columns in ["last_ip = NULL, name = NULL", *broken] {
+                fixture.execute(&format!("UPDATE sessions SET {columns} WHERE user_id = 'ann'")).await.unwrap();
+            }
             let found = look_up(names.clone()).await;
             assert_eq!(found, [Some(bob), None, None, None, Some(bob), None, None, None], "a row that cannot be read is none");
             assert!(fixture.store.get(ann).await.is_err(), "who asks for it alone is told");
-            if possible.len() > 1 {
-                let clean = "UPDATE sessions SET roles = '', last_ip = NULL, name = NULL";
-                fixture.execute(clean).await.unwrap();
-            }
         }
     }
 

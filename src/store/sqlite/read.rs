@@ -36,6 +36,8 @@ const FIND: &str = concat!(
     " LIMIT 1"
 );
 
+const BY_ID: &str = select!("", "WHERE s.id = ?1");
+
 /// The schema's version; 0 for an empty database.
 pub(super) fn version(db: &Connection) -> Result<u32, StoreError> {
     let known = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version')";
@@ -54,14 +56,14 @@ pub(super) fn find(db: &Connection, digest: &Digest) -> Result<Option<Found>, St
 }
 
 pub(super) fn get(db: &Connection, id: SessionId) -> Result<Option<Record>, StoreError> {
-    let mut statement = db.prepare_cached(select!("", "WHERE s.id = ?1"))?;
+    let mut statement = db.prepare_cached(BY_ID)?;
     let found = statement.query_row([id.as_uuid().as_bytes()], row).optional()?;
     Ok(found.map(Record::try_from).transpose()?)
 }
 
 pub(super) fn look_up(db: &Connection, names: &[Name]) -> Result<Vec<Option<Record>>, StoreError> {
     let mut by_token = db.prepare_cached(select!("", "WHERE s.token_hash = ?1"))?;
-    let mut by_id = db.prepare_cached(select!("", "WHERE s.id = ?1"))?;
+    let mut by_id = db.prepare_cached(BY_ID)?;
     let look_up = names.iter().map(|name| {
         let found = match name {
             Name::Token(digest) => by_token.query_row([digest.as_bytes()], row),
